@@ -1,0 +1,1 @@
+"""The contract of Runtide: vocabulary, envelope, topics and messages. pydantic only."""

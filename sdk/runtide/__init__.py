@@ -1,0 +1,1 @@
+"""Runtide: publish run requests, follow them, report from inside a flow."""

@@ -1,0 +1,1 @@
+"""Plumbing of the services; no business word lives here."""

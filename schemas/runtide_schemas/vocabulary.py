@@ -1,0 +1,330 @@
+"""The words and ids of Runtide. Pure: no pydantic, no I/O; the only module of the schemas that a `domain/` may import.
+
+The fact not to break: every id is a computation (uuid5 in the namespace `RUNTIDE`), the same in every service and every
+client, so that nobody has to ask anybody for an id.
+"""
+
+import re
+from enum import StrEnum
+from typing import NewType
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+Tenant = NewType("Tenant", str)
+InstanceName = NewType("InstanceName", str)
+CommandId = NewType("CommandId", str)
+RunId = NewType("RunId", UUID)
+InstanceId = NewType("InstanceId", UUID)
+VersionId = NewType("VersionId", UUID)
+
+RUNTIDE = uuid5(NAMESPACE_URL, "https://runtide.example/ns")
+
+TENANT_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+UUID_PATTERN = r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
+COMMAND_ID_MAX_LENGTH = 200
+
+_TENANT = re.compile(TENANT_PATTERN[1:-1])
+_NAME = re.compile(NAME_PATTERN[1:-1])
+_UUID = re.compile(UUID_PATTERN[1:-1])
+
+
+class InstanceType(StrEnum):
+    DATASET = "DatasetInstance"
+    SIGNAL = "SignalInstance"
+    EXPERIMENT = "ExperimentInstance"
+    BACKTEST = "BacktestInstance"
+    PORTFOLIO_OPTIMIZER = "PortfolioOptimizerInstance"
+    MODEL = "ModelInstance"
+
+
+class FlowKind(StrEnum):
+    REFRESH = "refresh"
+    PREVIEW = "preview"
+    BACKTEST = "backtest"
+    OPTIMIZE = "optimize"
+    TRAINING = "training"
+    INFERENCE = "inference"
+    MONITORING = "monitoring"
+
+
+class RunType(StrEnum):
+    PIPELINE = "PipelineRun"
+    EXPERIMENT = "ExperimentRun"
+    BACKTEST = "BacktestRun"
+    PORTFOLIO_OPTIMIZATION = "PortfolioOptimizationRun"
+    TRAINING = "TrainingRun"
+    INFERENCE = "InferenceRun"
+    MONITORING = "MonitoringRun"
+
+
+class RequestStatus(StrEnum):
+    REQUESTED = "requested"
+    PARKED = "parked"
+    ADMITTED = "admitted"
+    LAUNCHED = "launched"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    LAUNCH_FAILED = "launch_failed"
+
+    @property
+    def is_end(self) -> bool:
+        """Nothing more will happen to the request, and there is no run (`launched` goes on as a run)."""
+        return self in _REQUEST_ENDS
+
+
+class RunStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _RUN_ENDS
+
+
+class SubState(StrEnum):
+    QUEUED = "queued"
+    LATE = "late"
+    STARTING = "starting"
+    WAITING_RETRY = "waiting_retry"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    CANCELLING = "cancelling"
+    CANCEL_UNCONFIRMED = "cancel_unconfirmed"
+    UNRESPONSIVE = "unresponsive"
+    WAITING_OUTPUTS = "waiting_outputs"
+    CACHED = "cached"
+    ROLLED_BACK = "rolled_back"
+    TIMED_OUT = "timed_out"
+    INFRASTRUCTURE = "infrastructure"
+    LOST = "lost"
+
+
+class FlowStatus(StrEnum):
+    """What a flow shows; `freshness`, the answer underneath `running`, has the same words."""
+
+    NOT_INITIALIZED = "not_initialized"
+    READY = "ready"
+    STALE = "stale"
+    STALE_SOURCE_DELAYED = "stale_source_delayed"
+    RUNNING = "running"
+    ERROR = "error"
+
+
+class InstanceStatus(StrEnum):
+    """The worst of the flows' statuses, or `retired`."""
+
+    NOT_INITIALIZED = "not_initialized"
+    READY = "ready"
+    STALE = "stale"
+    STALE_SOURCE_DELAYED = "stale_source_delayed"
+    RUNNING = "running"
+    ERROR = "error"
+    RETIRED = "retired"
+
+
+class Trigger(StrEnum):
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    UPSTREAM = "upstream"
+    BACKFILL = "backfill"
+
+
+class Mode(StrEnum):
+    INCREMENTAL = "incremental"
+    OVERWRITE = "overwrite"
+    PREVIEW = "preview"
+
+
+class Gate(StrEnum):
+    """What a request wants when something blocks it."""
+
+    STRICT = "strict"
+    WAIT = "wait"
+    FORCE = "force"
+    RECURSIVE = "recursive"
+
+
+class EdgeKind(StrEnum):
+    DATA = "data_dependency"
+    FEATURE = "feature_dependency"
+    SIGNAL = "signal_dependency"
+    SCHEMA = "schema_dependency"
+
+    @property
+    def gates(self) -> bool:
+        """The upstream must be ready before the downstream may run."""
+        return self is not EdgeKind.SCHEMA
+
+    @property
+    def propagates(self) -> bool:
+        """A new version upstream makes the downstream stale (a schema edge: only a change of the schema digest)."""
+        return self is not EdgeKind.SCHEMA
+
+
+class OnUpstream(StrEnum):
+    NOTIFY = "notify"
+    REFRESH = "refresh"
+
+
+class ReportsPolicy(StrEnum):
+    """Whether `completed` waits for the flow's last report."""
+
+    EXPECTED = "expected"
+    NONE = "none"
+
+
+class Outputs(StrEnum):
+    SEALED = "sealed"
+    UNREPORTED = "unreported"
+
+
+class Basis(StrEnum):
+    """How an input version is known."""
+
+    REPORTED = "reported"
+    ADMITTED = "admitted"
+    ASSUMED = "assumed"
+
+
+class Frequency(StrEnum):
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    QUARTERLY = "quarterly"
+    IRREGULAR = "irregular"
+
+
+class MonitoringType(StrEnum):
+    MODEL_DRIFT = "model_drift"
+    DATA_QUALITY = "data_quality"
+    PERFORMANCE = "performance"
+
+
+class Code(StrEnum):
+    UPSTREAM_NOT_READY = "UPSTREAM_NOT_READY"
+    UPSTREAM_FAILED = "UPSTREAM_FAILED"
+    UNKNOWN_INSTANCE = "UNKNOWN_INSTANCE"
+    UNKNOWN_FLOW = "UNKNOWN_FLOW"
+    INSTANCE_RETIRED = "INSTANCE_RETIRED"
+    INVALID_COMMAND = "INVALID_COMMAND"
+    COMMAND_CONFLICT = "COMMAND_CONFLICT"
+    TENANT_MISMATCH = "TENANT_MISMATCH"
+    TOO_LATE = "TOO_LATE"
+    DEPLOYMENT_NOT_FOUND = "DEPLOYMENT_NOT_FOUND"
+    PARAMETERS_REJECTED = "PARAMETERS_REJECTED"
+    INVALID_TRANSITION = "INVALID_TRANSITION"
+    NOT_A_RUN_YET = "NOT_A_RUN_YET"
+
+
+_REQUEST_ENDS = frozenset(
+    {
+        RequestStatus.REFUSED,
+        RequestStatus.SKIPPED,
+        RequestStatus.EXPIRED,
+        RequestStatus.CANCELLED,
+        RequestStatus.LAUNCH_FAILED,
+    }
+)
+_RUN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+_RUN_TYPES: dict[tuple[InstanceType, FlowKind], RunType] = {
+    (InstanceType.DATASET, FlowKind.REFRESH): RunType.PIPELINE,
+    (InstanceType.SIGNAL, FlowKind.REFRESH): RunType.PIPELINE,
+    (InstanceType.EXPERIMENT, FlowKind.PREVIEW): RunType.EXPERIMENT,
+    (InstanceType.BACKTEST, FlowKind.BACKTEST): RunType.BACKTEST,
+    (InstanceType.PORTFOLIO_OPTIMIZER, FlowKind.OPTIMIZE): RunType.PORTFOLIO_OPTIMIZATION,
+    (InstanceType.MODEL, FlowKind.TRAINING): RunType.TRAINING,
+    (InstanceType.MODEL, FlowKind.INFERENCE): RunType.INFERENCE,
+    (InstanceType.MODEL, FlowKind.MONITORING): RunType.MONITORING,
+    (InstanceType.DATASET, FlowKind.MONITORING): RunType.MONITORING,
+}
+_MAIN_FLOW_KINDS: dict[InstanceType, FlowKind] = {
+    InstanceType.DATASET: FlowKind.REFRESH,
+    InstanceType.SIGNAL: FlowKind.REFRESH,
+    InstanceType.EXPERIMENT: FlowKind.PREVIEW,
+    InstanceType.BACKTEST: FlowKind.BACKTEST,
+    InstanceType.PORTFOLIO_OPTIMIZER: FlowKind.OPTIMIZE,
+    InstanceType.MODEL: FlowKind.INFERENCE,
+}
+FLOW_KIND_ALIASES: dict[str, FlowKind] = {
+    "train": FlowKind.TRAINING,
+    "infer": FlowKind.INFERENCE,
+    "monitor": FlowKind.MONITORING,
+}
+
+
+def run_type_of(instance_type: InstanceType, flow_kind: FlowKind) -> RunType | None:
+    """None: this pair is not in the table, and is refused."""
+    return _RUN_TYPES.get((instance_type, flow_kind))
+
+
+def flow_kinds_of(instance_type: InstanceType) -> tuple[FlowKind, ...]:
+    """The flows that an instance of this type may have, in the order of the table."""
+    return tuple(kind for of_type, kind in _RUN_TYPES if of_type is instance_type)
+
+
+def main_flow_kind(instance_type: InstanceType) -> FlowKind:
+    """The flow that an edge to this instance means when it names none."""
+    return _MAIN_FLOW_KINDS[instance_type]
+
+
+def default_max_open_runs(flow_kind: FlowKind) -> int:
+    return 1 if flow_kind in (FlowKind.REFRESH, FlowKind.TRAINING) else 10
+
+
+def flow_kind_of(text: str) -> FlowKind:
+    """The flow kind that a user's text names; `train`, `infer` and `monitor` are read as the long words.
+
+    Raises: ValueError with what is allowed.
+    """
+    kind = FLOW_KIND_ALIASES.get(text)
+    if kind is not None:
+        return kind
+    try:
+        return FlowKind(text)
+    except ValueError:
+        raise ValueError(f"unknown flow kind {text[:80]!r}; allowed: {', '.join(FlowKind)}") from None
+
+
+def action_prefix(run_type: RunType) -> str:
+    """`pipeline_run`, as in the activity `pipeline_run.completed`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", run_type.value).lower()
+
+
+def is_tenant(text: str) -> bool:
+    return _TENANT.fullmatch(text) is not None
+
+
+def is_uuid(text: str) -> bool:
+    """The canonical form only (8-4-4-4-12): anything else is a name."""
+    return _UUID.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """A name that an instance may be registered under."""
+    return _NAME.fullmatch(text) is not None and not is_uuid(text)
+
+
+def instance_id_of(tenant: str, name_or_uuid: str) -> InstanceId:
+    """A computation, never a look-up: a text that is not a UUID is a name and stands for its uuid5."""
+    if is_uuid(name_or_uuid):
+        return InstanceId(UUID(name_or_uuid))
+    return InstanceId(uuid5(RUNTIDE, f"{tenant}/{name_or_uuid}"))
+
+
+def run_id_of(tenant: str, command_id: str) -> RunId:
+    return RunId(uuid5(RUNTIDE, f"{tenant}/{command_id}"))
+
+
+def adopted_run_id(flow_run_id: UUID | str) -> RunId:
+    """Of a run that nobody requested."""
+    return RunId(uuid5(RUNTIDE, str(flow_run_id).lower()))
+
+
+def version_id_of(run_id: UUID, attempt: int) -> VersionId:
+    return VersionId(uuid5(RUNTIDE, f"{run_id}/{attempt}"))

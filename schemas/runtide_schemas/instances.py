@@ -1,0 +1,207 @@
+"""`instances.commands.v1` and `instances.status.v1`: what there is, how its flows are wired, and how fresh they are.
+
+A registration again replaces what it names and keeps the rest, so absent is not the same as null or empty:
+ask `RegisterInstance.names(field)`. Defaults by type (`max_open_runs`, an edge's two ends) are lineage's to fill in.
+"""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from runtide_schemas import vocabulary
+from runtide_schemas.message import (
+    CommandIdText,
+    Count,
+    Day,
+    FlowKindText,
+    InstanceText,
+    NameText,
+    Part,
+    Seq,
+    TenantMessage,
+    Text,
+    Time,
+)
+from runtide_schemas.vocabulary import (
+    EdgeKind,
+    FlowKind,
+    FlowStatus,
+    Frequency,
+    InstanceId,
+    InstanceStatus,
+    InstanceType,
+    OnUpstream,
+    ReportsPolicy,
+)
+
+ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
+DigestText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+DeploymentText = Annotated[str, Field(pattern=r"^[^/\x00]+/[^/\x00]+$", max_length=500)]
+"""`<flow>/<deployment>`, Prefect's own name of it."""
+
+
+class FlowSpec(Part):
+    """One flow of an instance; `max_open_runs` None: the default of its kind."""
+
+    kind: FlowKindText
+    deployment: DeploymentText
+    on_upstream: OnUpstream = OnUpstream.NOTIFY
+    reports: ReportsPolicy = ReportsPolicy.EXPECTED
+    max_open_runs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class UpstreamSpec(Part):
+    """An edge: `flow_kind` of the upstream (None: its main one), `flows` of one's own that read it (None: all),
+    `max_lag` in sessions.
+    """
+
+    instance: InstanceText
+    role: ShortText | None = None
+    kind: EdgeKind = EdgeKind.DATA
+    flow_kind: FlowKindText | None = None
+    flows: list[FlowKindText] | None = None
+    optional: bool = False
+    max_lag: Count | None = None
+
+
+class UpdateFrequency(Part):
+    """The date rule. `day_of_week` 0 is Monday; `available_at` is `HH:MM` in `timezone`."""
+
+    frequency: Frequency
+    business_days_only: bool = False
+    calendar: ShortText | None = None
+    grace_period_days: int = Field(default=0, ge=0, le=3660)
+    day_of_week: Annotated[int, Field(ge=0, le=6)] | None = None
+    day_of_month: Annotated[int, Field(ge=1, le=31)] | None = None
+    available_at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] | None = None
+    timezone: ShortText | None = None
+
+
+class InstanceCommand(TenantMessage):
+    command_id: CommandIdText | None = None
+    actor: ShortText = "unknown"
+
+
+class RegisterInstance(InstanceCommand):
+    """Upsert by name; `instance_id` only where it is to have an id of its own. At first it needs type and flows."""
+
+    type: Literal["instance.register"] = "instance.register"
+    name: NameText
+    instance_id: UUID | None = None
+    instance_type: InstanceType | None = None
+    flows: list[FlowSpec] | None = None
+    upstreams: list[UpstreamSpec] | None = None
+    update_frequency: UpdateFrequency | None = None
+    owner: ShortText | None = None
+
+    def names(self, field: str) -> bool:
+        """The command says something about this field; for `update_frequency` and `owner` that may be null."""
+        return field in self.model_fields_set
+
+    @property
+    def id(self) -> InstanceId:
+        if self.instance_id is not None:
+            return InstanceId(self.instance_id)
+        return vocabulary.instance_id_of(self.tenant, self.name)
+
+
+class _OnInstance(InstanceCommand):
+    instance: InstanceText
+
+    @property
+    def instance_id(self) -> InstanceId:
+        return vocabulary.instance_id_of(self.tenant, self.instance)
+
+
+class RetireInstance(_OnInstance):
+    type: Literal["instance.retire"] = "instance.retire"
+
+
+class ConnectInstances(_OnInstance):
+    type: Literal["instance.connect"] = "instance.connect"
+    upstreams: list[UpstreamSpec]
+
+
+class DisconnectInstances(_OnInstance):
+    """The edges named by upstream (and role, flow kind or own flows where given) go."""
+
+    type: Literal["instance.disconnect"] = "instance.disconnect"
+    upstreams: list[UpstreamSpec]
+
+
+class ChangeDefinition(_OnInstance):
+    """Its code or configuration changed: what it made before is stale."""
+
+    type: Literal["instance.change_definition"] = "instance.change_definition"
+    digest: DigestText
+
+
+class DelaySource(_OnInstance):
+    """Its source is late and says so."""
+
+    type: Literal["instance.delay_source"] = "instance.delay_source"
+    until: Time | None = None
+    reason: Text | None = None
+
+
+class FlowSnapshot(Part):
+    """`freshness` is the answer underneath `status`, which shows `running` over it; `reason` is a sentence."""
+
+    kind: FlowKind
+    deployment: str
+    on_upstream: OnUpstream = OnUpstream.NOTIFY
+    reports: ReportsPolicy = ReportsPolicy.EXPECTED
+    max_open_runs: int = 1
+    status: FlowStatus
+    old_status: FlowStatus | None = None
+    freshness: FlowStatus
+    open_run_id: UUID | None = None
+    reason: str | None = None
+    last_run_id: UUID | None = None
+    last_run_at: Time | None = None
+    last_data_date: Day | None = None
+    expected_data_date: Day | None = None
+    next_due_at: Time | None = None
+    version_id: UUID | None = None
+    verified_at: Time | None = None
+
+
+class UpstreamSnapshot(Part):
+    """One edge with its defaults filled in; `flow_kind` None: the upstream is not registered yet."""
+
+    instance_id: UUID
+    name: str
+    role: str
+    kind: EdgeKind = EdgeKind.DATA
+    flow_kind: FlowKind | None = None
+    flows: list[FlowKind] = Field(default=[])
+    optional: bool = False
+    max_lag: int | None = None
+
+
+class Cause(Part):
+    """Why it changed: the root's run and version, and the path of names from the root to here."""
+
+    run_id: UUID | None = None
+    version_id: UUID | None = None
+    instance_id: UUID | None = None
+    path: list[str] = Field(default=[])
+
+
+class InstanceStatusChanged(TenantMessage):
+    """The whole instance: definition, statuses, cause. A retired one keeps a last snapshot."""
+
+    type: Literal["instance.status_changed"] = "instance.status_changed"
+    instance_id: UUID
+    name: str
+    instance_type: InstanceType
+    status: InstanceStatus
+    old_status: InstanceStatus | None = None
+    flows: list[FlowSnapshot] = Field(default=[])
+    cause: Cause | None = None
+    upstreams: list[UpstreamSnapshot] = Field(default=[])
+    update_frequency: UpdateFrequency | None = None
+    owner: str | None = None
+    occurred_at: Time
+    seq: Seq

@@ -1,0 +1,232 @@
+"""The only list of topics. One writer per status topic, one reader of commands; `v2` goes beside `v1`, never in its place.
+
+`Topic.adapter` is the one definition of what may lie in a topic: a union on `type`, which is required on the wire, so
+that an unknown type is an error that names it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+from runtide_schemas import activities, commands, decisions, instances, prefect, reports, requests, runs
+from runtide_schemas.message import LIST_LIMIT, Message
+
+__all__ = ["LIST_LIMIT", "MAX_MESSAGE_BYTES", "TOPICS", "Topic", "key_of", "topic_named", "topic_of"]
+
+MAX_MESSAGE_BYTES = 256 * 1024
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """`retention_ms` None: nothing is deleted by age (it is compacted)."""
+
+    name: str
+    partitions: int
+    retention_ms: int | None
+    compacted: bool
+    public: bool
+    messages: tuple[type[Message], ...]
+    about: str
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """`adapter.validate_json(value)` gives a message of this topic (on `runs.commands.v1` also an
+        `InvalidSubmission`), or raises pydantic's ValidationError.
+        """
+        return TypeAdapter(_union_on_type(self.messages))
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(message.wire_type() for message in self.messages)
+
+
+def _union_on_type(messages: tuple[type[Message], ...]) -> Any:
+    class OnType:
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+            choices = {message.wire_type(): _choice(message, handler) for message in messages}
+            return core_schema.tagged_union_schema(choices, discriminator="type")
+
+    return OnType
+
+
+def _choice(message: type[Message], handler: GetCoreSchemaHandler) -> CoreSchema:
+    schema = handler.generate_schema(message)
+    if message is commands.SubmitRun:
+        return core_schema.no_info_wrap_validator_function(_submission, schema)
+    return schema
+
+
+def _submission(value: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(value)
+    except ValidationError as error:
+        invalid = commands.invalid_submission(value, error)
+        if invalid is None:
+            raise
+        return invalid
+
+
+RUNS_COMMANDS = Topic(
+    name="runs.commands.v1",
+    partitions=6,
+    retention_ms=7 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(commands.SubmitRun, commands.CancelRun),
+    about="What anybody may ask for; keyed by instance id, as advice only.",
+)
+REQUESTS_STATUS = Topic(
+    name="requests.status.v1",
+    partitions=12,
+    retention_ms=30 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(requests.RequestStatusChanged,),
+    about="What became of each request: full snapshots with seq, keyed by run id. Written by submission.",
+)
+REQUESTS_DECISIONS = Topic(
+    name="requests.decisions.v1",
+    partitions=6,
+    retention_ms=7 * _DAY_MS,
+    compacted=False,
+    public=False,
+    messages=(
+        decisions.RequestAdmitted,
+        decisions.RequestParked,
+        decisions.RequestRefused,
+        decisions.RequestSkipped,
+        decisions.RequestExpired,
+    ),
+    about="What lineage decided about a request, numbered per request, keyed by run id.",
+)
+PREFECT_FLOW_RUN_STATES = Topic(
+    name="prefect.flow-run-states.v1",
+    partitions=12,
+    retention_ms=7 * _DAY_MS,
+    compacted=False,
+    public=False,
+    messages=(prefect.FlowRunStateObserved,),
+    about="Prefect's flow run states as seen by bridge and sweep, keyed by flow run id. Written by run_tracker.",
+)
+RUNS_REPORTS = Topic(
+    name="runs.reports.v1",
+    partitions=12,
+    retention_ms=7 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(
+        reports.InputsReported,
+        reports.ProgressReported,
+        reports.MetricsReported,
+        reports.ArtifactReported,
+        reports.ErrorReported,
+        reports.OutputReported,
+    ),
+    about="What flow code says about its own run, keyed by run id; the last one seals the attempt.",
+)
+RUNS_STATUS = Topic(
+    name="runs.status.v1",
+    partitions=12,
+    retention_ms=30 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(runs.RunStatusChanged,),
+    about="The truth about each run: full snapshots with seq, keyed by run id. Written by run_tracker.",
+)
+RUNS_PROGRESS = Topic(
+    name="runs.progress.v1",
+    partitions=12,
+    retention_ms=1 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(runs.RunProgressed,),
+    about="Where each run is, at most four a second, with the run's seq, keyed by run id. Written by run_tracker.",
+)
+INSTANCES_COMMANDS = Topic(
+    name="instances.commands.v1",
+    partitions=3,
+    retention_ms=7 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(
+        instances.RegisterInstance,
+        instances.RetireInstance,
+        instances.ConnectInstances,
+        instances.DisconnectInstances,
+        instances.ChangeDefinition,
+        instances.DelaySource,
+    ),
+    about="Registration and wiring of instances, keyed by tenant.",
+)
+INSTANCES_STATUS = Topic(
+    name="instances.status.v1",
+    partitions=6,
+    retention_ms=None,
+    compacted=True,
+    public=True,
+    messages=(instances.InstanceStatusChanged,),
+    about="Definition and freshness of each instance: full snapshots with seq, keyed by instance id. "
+    "Written by lineage; compacted.",
+)
+ACTIVITIES = Topic(
+    name="activities.v1",
+    partitions=6,
+    retention_ms=90 * _DAY_MS,
+    compacted=False,
+    public=True,
+    messages=(activities.ActivityRecorded,),
+    about="Who did what to what, for people, keyed by tenant; each service writes about its own facts.",
+)
+
+TOPICS: tuple[Topic, ...] = (
+    RUNS_COMMANDS,
+    REQUESTS_STATUS,
+    REQUESTS_DECISIONS,
+    PREFECT_FLOW_RUN_STATES,
+    RUNS_REPORTS,
+    RUNS_STATUS,
+    RUNS_PROGRESS,
+    INSTANCES_COMMANDS,
+    INSTANCES_STATUS,
+    ACTIVITIES,
+)
+
+_TOPIC_OF: dict[type[Message], Topic] = {message: topic for topic in TOPICS for message in topic.messages}
+_BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+
+
+def topic_of(message: Message) -> Topic:
+    return _TOPIC_OF[type(message)]
+
+
+def topic_named(name: str) -> Topic:
+    """Raises: KeyError."""
+    return _BY_NAME[name]
+
+
+def key_of(message: Message) -> bytes:
+    """The record's key: all messages about one entity lie in one partition."""
+    match message:
+        case (
+            commands.CancelRun()
+            | requests.RequestStatusChanged()
+            | decisions.Decision()
+            | reports.Report()
+            | runs.RunStatusChanged()
+            | runs.RunProgressed()
+        ):
+            return str(message.run_id).encode()
+        case commands.SubmitRun() | instances.InstanceStatusChanged():
+            return str(message.instance_id).encode()
+        case prefect.FlowRunStateObserved():
+            return str(message.flow_run_id).encode()
+        case instances.InstanceCommand() | activities.ActivityRecorded():
+            return message.tenant.encode()
+        case _:
+            raise TypeError(f"{type(message).__name__} belongs to no topic")

@@ -16,7 +16,17 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationError
 
 from runtide_schemas import vocabulary
-from runtide_schemas.message import CommandIdText, FlowKindText, InstanceText, JsonObject, TenantMessage, Text, Time
+from runtide_schemas.message import (
+    CommandIdText,
+    FlowKindText,
+    InstanceText,
+    JsonObject,
+    TenantMessage,
+    Text,
+    Time,
+    reason_of,
+    shown,
+)
 from runtide_schemas.vocabulary import Gate, InstanceId, Mode, Trigger
 
 UNKNOWN_ACTOR = "unknown"
@@ -117,25 +127,6 @@ def invalid_submission(value: object, error: ValidationError) -> InvalidSubmissi
     )
 
 
-def reason_of(error: ValidationError) -> str:
-    """One sentence per fault, the first three: the field, what was got, what is allowed."""
-    faults = error.errors(include_url=False, include_context=False)
-    sentences = []
-    for fault in faults[:3]:
-        place = ".".join(str(step) for step in fault["loc"]) or "the message"
-        message = fault["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(fault["input"], dict | list) else f" (got {_shown(fault['input'])})"
-        sentences.append(f"{place}: {message}{got}")
-    if len(faults) > 3:
-        sentences.append(f"and {len(faults) - 3} more")
-    return "; ".join(sentences).replace("\0", "\ufffd")
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
 def _readable(value: object, max_length: int) -> bool:
     if not isinstance(value, str) or not 0 < len(value) <= max_length or "\0" in value:
         return False
@@ -162,7 +153,7 @@ def _plain(value: object) -> object:
         case BaseModel():
             return value.model_dump(mode="json")
         case _:
-            raise ValueError(f"a {type(value).__name__} is not JSON: {_shown(value)}")
+            raise ValueError(f"a {type(value).__name__} is not JSON: {shown(value)}")
 
 
 def _digest(instance_id: UUID, body: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -150,3 +151,22 @@ class TenantMessage(Message):
     """All but Prefect's own observations belong to a tenant."""
 
     tenant: TenantText
+
+
+def reason_of(error: ValidationError) -> str:
+    """One sentence per fault, the first three: the field, what was got, what is allowed."""
+    faults = error.errors(include_url=False, include_context=False)
+    sentences = []
+    for fault in faults[:3]:
+        place = ".".join(str(step) for step in fault["loc"]) or "the message"
+        message = fault["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(fault["input"], dict | list) else f" (got {shown(fault['input'])})"
+        sentences.append(f"{place}: {message}{got}")
+    if len(faults) > 3:
+        sentences.append(f"and {len(faults) - 3} more")
+    return "; ".join(sentences).replace("\0", "\ufffd")
+
+
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:79] + "…"

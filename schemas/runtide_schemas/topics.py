@@ -1,15 +1,14 @@
-"""The only list of topics. One writer per status topic, one reader of commands; `v2` goes beside `v1`, never in its place.
+"""The only list of topics. One writer per status topic, one reader of commands; a `v2` goes beside its `v1`.
 
 `Topic.adapter` is the one definition of what may lie in a topic: a union on `type`, which is required on the wire, so
 that an unknown type is an error that names it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, core_schema
 
 from runtide_schemas import activities, commands, decisions, instances, prefect, reports, requests, runs
@@ -57,19 +56,23 @@ def _union_on_type(messages: tuple[type[Message], ...]) -> Any:
 
 def _choice(message: type[Message], handler: GetCoreSchemaHandler) -> CoreSchema:
     schema = handler.generate_schema(message)
-    if message is commands.SubmitRun:
-        return core_schema.no_info_wrap_validator_function(_submission, schema)
-    return schema
+    if message is not commands.SubmitRun:
+        return schema
+    invalid = core_schema.no_info_plain_validator_function(_invalid_submission)
+    return core_schema.union_schema(
+        [schema, invalid],
+        mode="left_to_right",
+        custom_error_type="unreadable_submission",
+        custom_error_message="a run.submit whose tenant or instance cannot be read",
+    )
 
 
-def _submission(value: Any, validate: Callable[[Any], Any]) -> Any:
-    try:
-        return validate(value)
-    except ValidationError as error:
-        invalid = commands.invalid_submission(value, error)
-        if invalid is None:
-            raise
-        return invalid
+def _invalid_submission(value: Any) -> commands.InvalidSubmission:
+    """Only for what was no valid SubmitRun, so it may cost: read again, for the reasons."""
+    read = commands.read_submission(value)
+    if isinstance(read, commands.SubmitRun):
+        raise ValueError("valid as JSON alone")
+    return read
 
 
 RUNS_COMMANDS = Topic(

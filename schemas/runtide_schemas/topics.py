@@ -22,7 +22,9 @@ _DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class Topic:
-    """`retention_ms` None: nothing is deleted by age (it is compacted)."""
+    """`retention_ms` None: nothing is deleted by age (it is compacted). `open_door`: clients write to it, so that
+    headers, keys and good behaviour are missing there.
+    """
 
     name: str
     partitions: int
@@ -30,7 +32,9 @@ class Topic:
     compacted: bool
     public: bool
     messages: tuple[type[Message], ...]
-    about: str
+    writer: str = ""
+    open_door: bool = False
+    about: str = ""
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
@@ -82,6 +86,8 @@ RUNS_COMMANDS = Topic(
     compacted=False,
     public=True,
     messages=(commands.SubmitRun, commands.CancelRun),
+    writer="clients, lineage",
+    open_door=True,
     about="What anybody may ask for; keyed by instance id, as advice only.",
 )
 REQUESTS_STATUS = Topic(
@@ -91,7 +97,8 @@ REQUESTS_STATUS = Topic(
     compacted=False,
     public=True,
     messages=(requests.RequestStatusChanged,),
-    about="What became of each request: full snapshots with seq, keyed by run id. Written by submission.",
+    writer="submission",
+    about="What became of each request: full snapshots with seq, keyed by run id.",
 )
 REQUESTS_DECISIONS = Topic(
     name="requests.decisions.v1",
@@ -106,7 +113,8 @@ REQUESTS_DECISIONS = Topic(
         decisions.RequestSkipped,
         decisions.RequestExpired,
     ),
-    about="What lineage decided about a request, numbered per request, keyed by run id.",
+    writer="lineage",
+    about="What was decided about a request, numbered per request, keyed by run id.",
 )
 PREFECT_FLOW_RUN_STATES = Topic(
     name="prefect.flow-run-states.v1",
@@ -115,7 +123,8 @@ PREFECT_FLOW_RUN_STATES = Topic(
     compacted=False,
     public=False,
     messages=(prefect.FlowRunStateObserved,),
-    about="Prefect's flow run states as seen by bridge and sweep, keyed by flow run id. Written by run_tracker.",
+    writer="run_tracker",
+    about="Prefect's flow run states as seen by bridge and sweep, keyed by flow run id.",
 )
 RUNS_REPORTS = Topic(
     name="runs.reports.v1",
@@ -131,6 +140,8 @@ RUNS_REPORTS = Topic(
         reports.ErrorReported,
         reports.OutputReported,
     ),
+    writer="flow code",
+    open_door=True,
     about="What flow code says about its own run, keyed by run id; the last one seals the attempt.",
 )
 RUNS_STATUS = Topic(
@@ -140,7 +151,8 @@ RUNS_STATUS = Topic(
     compacted=False,
     public=True,
     messages=(runs.RunStatusChanged,),
-    about="The truth about each run: full snapshots with seq, keyed by run id. Written by run_tracker.",
+    writer="run_tracker",
+    about="The truth about each run: full snapshots with seq, keyed by run id.",
 )
 RUNS_PROGRESS = Topic(
     name="runs.progress.v1",
@@ -149,7 +161,8 @@ RUNS_PROGRESS = Topic(
     compacted=False,
     public=True,
     messages=(runs.RunProgressed,),
-    about="Where each run is, at most four a second, with the run's seq, keyed by run id. Written by run_tracker.",
+    writer="run_tracker",
+    about="Where each run is, at most four a second, with the run's seq, keyed by run id.",
 )
 INSTANCES_COMMANDS = Topic(
     name="instances.commands.v1",
@@ -165,6 +178,8 @@ INSTANCES_COMMANDS = Topic(
         instances.ChangeDefinition,
         instances.DelaySource,
     ),
+    writer="clients",
+    open_door=True,
     about="Registration and wiring of instances, keyed by tenant.",
 )
 INSTANCES_STATUS = Topic(
@@ -174,8 +189,8 @@ INSTANCES_STATUS = Topic(
     compacted=True,
     public=True,
     messages=(instances.InstanceStatusChanged,),
-    about="Definition and freshness of each instance: full snapshots with seq, keyed by instance id. "
-    "Written by lineage; compacted.",
+    writer="lineage",
+    about="Definition and freshness of each instance: full snapshots with seq, keyed by instance id.",
 )
 ACTIVITIES = Topic(
     name="activities.v1",
@@ -184,6 +199,7 @@ ACTIVITIES = Topic(
     compacted=False,
     public=True,
     messages=(activities.ActivityRecorded,),
+    writer="every service",
     about="Who did what to what, for people, keyed by tenant; each service writes about its own facts.",
 )
 

@@ -1,0 +1,96 @@
+"""How FastStream and aiokafka are set up: at least once, from the beginning, our own parser, static membership."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import KafkaAckableMessage
+
+from shared.messaging.consumer import BatchConsumer
+from shared.settings import KafkaSettings
+
+
+def broker_for(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
+    """A broker that validates nothing and logs nothing per message: we decode and we log."""
+    return KafkaBroker(
+        settings.bootstrap.split(","), client_id=client_id, apply_types=False, logger=None, graceful_timeout=20
+    )
+
+
+def producer_for(settings: KafkaSettings, *, client_id: str) -> AIOKafkaProducer:
+    """Idempotent and acknowledged by all replicas: through an outage each record lands once."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap.split(","),
+        client_id=client_id,
+        enable_idempotence=True,
+        acks="all",
+        max_batch_size=65_536,
+        linger_ms=1,
+        request_timeout_ms=20_000,
+    )
+
+
+def subscribe(broker: KafkaBroker, consumer: BatchConsumer[Any], settings: KafkaSettings, *, instance: str) -> Any:
+    """Hang a batch consumer into the broker."""
+    listener = _OnAssignment(consumer)
+    subscriber: Any = broker.subscriber(
+        consumer.wire_topic,
+        group_id=settings.prefix + consumer.name,
+        group_instance_id=f"{instance}.{consumer.topic.name}",
+        batch=True,
+        max_records=settings.batch_records,
+        batch_timeout_ms=20,
+        fetch_max_wait_ms=settings.fetch_max_wait_ms,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        heartbeat_interval_ms=500,
+        session_timeout_ms=settings.session_timeout_ms,
+        ack_policy=AckPolicy.MANUAL,
+        parser=_hand_over,
+        decoder=_raw,
+        listener=listener,
+    )
+    subscriber(consumer.on_batch)
+    listener.subscriber = subscriber
+    return subscriber
+
+
+async def _hand_over(records: Sequence[Any]) -> KafkaAckableMessage:
+    """FastStream's message around the raw records. Never looks into them, so it never raises."""
+    return KafkaAckableMessage(raw_message=tuple(records), body=b"", consumer=_NOBODY)
+
+
+async def _raw(message: Any) -> Any:
+    return message.raw_message
+
+
+class _Nobody:
+    """We never acknowledge through FastStream."""
+
+    async def commit(self) -> None:
+        raise AssertionError("offsets live in PostgreSQL")
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        raise AssertionError("the consumer seeks by itself")
+
+
+_NOBODY = _Nobody()
+
+
+class _OnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Seek to our own rows. aiokafka may have fetched before, and swallows errors here: the fence catches both."""
+
+    def __init__(self, consumer: BatchConsumer[Any]) -> None:
+        self._consumer = consumer
+        self.subscriber: Any = None
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        self._consumer.forget({tp.partition for tp in revoked})
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._consumer.watch(self.subscriber.consumer)
+        await self._consumer.adopt({tp.partition for tp in assigned})

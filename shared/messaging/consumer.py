@@ -1,0 +1,275 @@
+"""One pattern for every consumer: a batch is one transaction of fence, state, outbox rows and dead letters.
+
+The offset row in PostgreSQL decides what is read; Kafka's committed offset only feeds lag displays. Saving batch k
+overlaps with fetching and decoding batch k+1, at most one save in flight. Nothing here raises into FastStream, which
+would swallow it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from runtide_schemas.topics import Topic
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared import telemetry
+from shared.clock import Clock
+from shared.errors import DataLost
+from shared.logs import Log
+from shared.messaging import dead_letters, offsets
+from shared.messaging.backoff import Backoff
+from shared.messaging.decode import Bad, Received, Record, decode
+from shared.messaging.failure import reason_of, verdict
+from shared.messaging.offsets import Span
+from shared.messaging.work import Work
+
+S = TypeVar("S")
+Handler = Callable[[Sequence[Received[Any]], Work[S]], Awaitable[None]]
+Decoded = Received[Any] | Bad
+ALERT_AFTER_SECONDS = 60
+
+
+class Precondition(Protocol):
+    """Asked before a batch's transaction, holding no lock; False = not yet, read the batch again."""
+
+    async def __call__(self, batch: Sequence[Decoded]) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Consumes(Generic[S]):
+    """One subscription of a service: which topic, by which handler, after which precondition."""
+
+    topic: Topic
+    handler: Handler[S]
+    before: Callable[[Any], Precondition] | None = None
+
+    def group(self, service: str) -> str:
+        """The consumer's name in every table, and its group in Kafka (behind the cluster's prefix)."""
+        short = self.topic.name.rsplit(".", 1)[0].replace(".", "-")
+        return f"runtide.{service.replace('_', '-')}.{short}"
+
+
+class BatchConsumer(Generic[S]):
+    """Reads one topic for one service. `on_batch` is what FastStream calls."""
+
+    def __init__(
+        self,
+        consumes: Consumes[S],
+        *,
+        service: str,
+        engine: AsyncEngine,
+        store: Callable[[AsyncConnection], S],
+        clock: Clock,
+        log: Log,
+        topic_prefix: str = "",
+        overlap: bool = True,
+    ) -> None:
+        self.topic, self.handler = consumes.topic, consumes.handler
+        self.name = consumes.group(service)
+        self.engine, self.store, self.clock = engine, store, clock
+        self.log = log.bind(consumer=self.name)
+        self.wire_topic = topic_prefix + consumes.topic.name
+        self.source = f"/runtide/{service}"
+        self.precondition: Precondition | None = None
+        self.kafka: AIOKafkaConsumer | None = None
+        self.saved = asyncio.Event()  # set after each commit: others may wait for our rows
+        self.lost: dict[int, str] = {}
+        self.positions: dict[int, int] = {}  # partition → next offset, as our last commit left it
+        self.delivered: dict[int, int] = {}  # partition → where the next fetch begins: last seek, or last offset + 1
+        self.failing_since: float | None = None
+        self.last_batch_at = time.monotonic()
+        self._overlap = overlap
+        self._saving: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
+        self._begins: dict[int, int] = {}  # partition → where the fetch of the batch at hand began
+        self._records = telemetry.RECORDS.labels(self.name)
+        self._seconds = telemetry.BATCHES.labels(self.name)
+
+    # -- what FastStream calls ---------------------------------------------------------------------------------
+
+    async def on_batch(self, raw: Sequence[Any]) -> None:
+        """Take raw records of any partitions; come back when the next batch may be fetched."""
+        name, since = self.topic.name, self._begins
+        self._begins = {}
+        records = []
+        for r in raw:
+            begins = since.get(r.partition, r.offset)
+            records.append(Record(name, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers, begins))
+            since[r.partition] = r.offset + 1
+        self._records.inc(len(records))
+        decoded = decode(self.topic, records)
+        await self.idle()
+        if not self._overlap or self.precondition is not None:
+            await self._save(decoded)
+            return
+        self._saving = asyncio.create_task(self._save(decoded), name=f"save {self.name}")
+        await asyncio.sleep(0)  # let the statement be sent before the next fetch is waited for
+
+    async def idle(self) -> None:
+        """Wait until no save is in flight."""
+        if self._saving is not None:
+            await self._saving
+            self._saving = None
+
+    # -- one batch ---------------------------------------------------------------------------------------------
+
+    async def _save(self, decoded: list[Decoded]) -> None:
+        started = time.monotonic()
+        try:
+            if self.precondition is not None and not await self.precondition(decoded):
+                self._seek_back(decoded)
+                return
+            await self._refuse_lost(decoded)
+            await self._save_or_bisect(decoded)
+        except DataLost as error:
+            self.log.error("stopped", error=str(error))
+        except Exception as error:  # noqa: BLE001 the seam to FastStream, which would swallow it
+            await self._retry_later(decoded, error)
+        else:
+            self._backoff.reset()
+            self.failing_since = None
+            self.saved.set()
+        finally:
+            self.last_batch_at = time.monotonic()
+            self._seconds.observe(self.last_batch_at - started)
+
+    async def _retry_later(self, decoded: Sequence[Decoded], error: BaseException) -> None:
+        now = time.monotonic()
+        self.failing_since = self.failing_since or now
+        wait = self._backoff.next_seconds()
+        say = self.log.error if now - self.failing_since > ALERT_AFTER_SECONDS else self.log.warning
+        say("batch will be tried again", error=reason_of(error), records=len(decoded), wait_seconds=round(wait, 1))
+        telemetry.RETRIES.labels(self.name).inc()
+        self._seek_back(decoded)
+        await asyncio.sleep(wait)
+
+    async def _save_or_bisect(self, decoded: list[Decoded], *, poison: str | None = None) -> None:
+        """Save all in one transaction; for a data fault, find the one record that causes it and set it aside."""
+        try:
+            await self._transact(decoded, poison=poison)
+        except Exception as error:
+            if isinstance(error, DataLost) or verdict(error) == "retry":
+                raise
+            if len(decoded) == 1:
+                self.log.error("dead letter", position=decoded[0].record.position, exc_info=error)
+                await self._save_or_bisect(decoded, poison=reason_of(error))
+                return
+            middle = len(decoded) // 2
+            by_log = sorted(decoded, key=lambda item: (item.record.partition, item.record.offset))
+            await self._save_or_bisect(by_log[:middle])
+            await self._save_or_bisect(by_log[middle:])
+
+    async def _transact(self, decoded: list[Decoded], *, poison: str | None) -> None:
+        spans = _spans(decoded)
+        async with self.engine.begin() as conn:
+            fenced = await offsets.fence(conn, consumer=self.name, topic=self.topic.name, spans=list(spans.values()))
+            strangers = {p: f.stood_at for p, f in fenced.items() if not f.ours}
+            ours = [item for item in decoded if item.record.partition not in strangers] if strangers else decoded
+            work = Work(conn, self.store(conn), now=self.clock(), source=self.source)
+            await self._effects(conn, ours, work, poison)
+            await work.flush()
+        work.committed()
+        for partition, span in spans.items():
+            if partition not in strangers:
+                self.positions[partition] = span.last + 1
+            elif (stood_at := strangers[partition]) is not None:
+                self._seek(partition, stood_at)
+            else:
+                await self.adopt({partition})
+
+    async def _effects(self, conn: AsyncConnection, ours: list[Decoded], work: Work[S], poison: str | None) -> None:
+        bad = [item for item in ours if isinstance(item, Bad)]
+        received = [item for item in ours if isinstance(item, Received)]
+        if poison is not None:
+            bad += [Bad(item.id, poison, item.record) for item in received]
+            received = []
+        if bad:
+            await dead_letters.store(conn, consumer=self.name, bad=bad)
+            telemetry.DEAD_LETTERS.labels(self.name).inc(len(bad))
+            for item in bad:
+                self.log.warning("dead letter", position=item.record.position, reason=item.reason)
+        if received:
+            await self.handler(received, work)
+
+    async def _refuse_lost(self, decoded: Sequence[Decoded]) -> None:
+        """Stop a partition when Kafka no longer holds what comes next (it then silently begins anew further on).
+
+        Raises:
+            DataLost: the row stands below the partition's beginning.
+        """
+        gaps = {item.record.partition: item.record for item in decoded if item.record.since < item.record.offset}
+        if not gaps or self.kafka is None:
+            return
+        tps = [TopicPartition(self.wire_topic, partition) for partition in gaps]
+        for tp, beginning in (await self.kafka.beginning_offsets(tps)).items():
+            since = gaps[tp.partition].since
+            if since < beginning:
+                self.lost[tp.partition] = (
+                    f"{self.name} has read {self.topic.name}/{tp.partition} up to {since}, and Kafka begins at "
+                    f"{beginning}: {beginning - since} records are gone. Repair what they said; then `offsets skip`."
+                )
+                self.kafka.pause(tp)
+        if self.lost:
+            raise DataLost("; ".join(self.lost.values()))
+
+    # -- positions ---------------------------------------------------------------------------------------------
+
+    def watch(self, kafka: AIOKafkaConsumer) -> None:
+        """Note at each fetch where it began, in the same breath in which aiokafka moves its position."""
+        if self.kafka is kafka:
+            return
+        self.kafka = kafka
+        fetch = kafka.getmany
+
+        async def getmany(*args: Any, **kwargs: Any) -> Any:
+            drained = await fetch(*args, **kwargs)
+            for tp, records in drained.items():
+                if tp.partition in self.delivered:
+                    self._begins[tp.partition] = self.delivered[tp.partition]
+                self.delivered[tp.partition] = records[-1].offset + 1
+            return drained
+
+        kafka.getmany = getmany
+
+    async def adopt(self, partitions: Collection[int]) -> None:
+        """Begin at our own rows in these partitions; one that has none gets it at its beginning."""
+        if self.kafka is None or not partitions:
+            return
+        tps = [TopicPartition(self.wire_topic, partition) for partition in partitions]
+        beginnings = {tp.partition: at for tp, at in (await self.kafka.beginning_offsets(tps)).items()}
+        async with self.engine.begin() as conn:
+            rows = await offsets.ensure(conn, consumer=self.name, topic=self.topic.name, beginnings=beginnings)
+        for partition in partitions:
+            self._seek(partition, rows[partition])
+            self.positions[partition] = rows[partition]
+
+    def forget(self, partitions: Collection[int]) -> None:
+        """These are no longer ours."""
+        for known in (self.positions, self.delivered, self.lost, self._begins):
+            for partition in partitions:
+                known.pop(partition, None)
+
+    def _seek_back(self, decoded: Sequence[Decoded]) -> None:
+        for span in _spans(decoded).values():
+            self._seek(span.partition, span.first)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        tp = TopicPartition(self.wire_topic, partition)
+        if self.kafka is None or tp not in self.kafka.assignment():
+            return
+        self.kafka.seek(tp, offset)
+        self.delivered[partition] = offset
+
+
+def _spans(decoded: Sequence[Decoded]) -> dict[int, Span]:
+    bounds: dict[int, tuple[int, int]] = {}
+    for item in decoded:
+        record = item.record
+        first, last = bounds.get(record.partition, (record.since, record.offset))
+        bounds[record.partition] = (min(first, record.since), max(last, record.offset))
+    return {partition: Span(partition, first, last) for partition, (first, last) in bounds.items()}

@@ -1,0 +1,104 @@
+"""What could not be handled, kept byte for byte until somebody replays or drops it. This table is the only store.
+
+A replay hands the stored record to the same handler of the same service, in a transaction without the fence; nothing
+goes back to Kafka, so nobody else sees it twice. Natural keys make a second replay a no-op.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.messaging.decode import Bad, Record
+from shared.postgres import execute, fetch
+
+LONGEST_REASON = 4000
+
+
+async def store(conn: AsyncConnection, *, consumer: str, bad: Sequence[Bad]) -> None:
+    """Keep these records; one that is here already is counted, not stored again."""
+    unique = {item.id: item for item in bad}.values()
+    await execute(
+        conn,
+        """
+        insert into dead_letters
+            (consumer, message_id, topic, partition, "offset", timestamp_ms, key, value, headers, reason)
+        select :consumer, d.* from unnest(
+            cast(:ids as text[]), cast(:topics as text[]), cast(:partitions as int[]), cast(:offsets as bigint[]),
+            cast(:timestamps as bigint[]), cast(:keys as bytea[]), cast(:values as bytea[]), cast(:headers as json[]),
+            cast(:reasons as text[])) as d
+        on conflict (consumer, message_id) do update set
+            attempts = dead_letters.attempts + 1, last_seen_at = now(), reason = excluded.reason
+        """,
+        consumer=consumer,
+        ids=[_text(item.id) for item in unique],
+        topics=[item.record.topic for item in unique],
+        partitions=[item.record.partition for item in unique],
+        offsets=[item.record.offset for item in unique],
+        timestamps=[item.record.timestamp_ms for item in unique],
+        keys=[item.record.key for item in unique],
+        values=[item.record.value for item in unique],
+        headers=[_headers_to_json(item.record.headers) for item in unique],
+        reasons=[_text(item.reason)[:LONGEST_REASON] for item in unique],
+    )
+
+
+async def listing(
+    conn: AsyncConnection, *, status: str | None, limit: int, before: int | None = None
+) -> Sequence[RowMapping]:
+    """The newest first, without key and value."""
+    return await fetch(
+        conn,
+        """
+        select id, consumer, message_id, topic, partition, "offset", reason, attempts, status,
+               first_seen_at, last_seen_at, replayed_at
+        from dead_letters
+        where (cast(:status as text) is null or status = :status) and (cast(:before as bigint) is null or id < :before)
+        order by id desc limit :limit
+        """,
+        status=status, before=before, limit=limit,
+    )  # fmt: skip
+
+
+async def load(conn: AsyncConnection, letter_id: int) -> RowMapping | None:
+    """One letter, locked, with everything."""
+    rows = await fetch(conn, "select * from dead_letters where id = :id for update", id=letter_id)
+    return rows[0] if rows else None
+
+
+async def mark(conn: AsyncConnection, letter_id: int, status: str) -> None:
+    """`replayed` or `dropped`."""
+    await execute(
+        conn,
+        "update dead_letters set status = :status, replayed_at = case when :status = 'replayed' then now() "
+        "else replayed_at end where id = :id",
+        id=letter_id, status=status,
+    )  # fmt: skip
+
+
+def record_of(row: RowMapping) -> Record:
+    """The record as it lay in Kafka."""
+    return Record(
+        row["topic"], row["partition"], row["offset"], row["timestamp_ms"], row["key"], row["value"],
+        _headers_from_json(row["headers"]), row["offset"],
+    )  # fmt: skip
+
+
+def _text(value: str) -> str:
+    return value.replace("\x00", "\\0")
+
+
+def _headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:
+    return msgspec.json.encode(
+        [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
+    ).decode()
+
+
+def _headers_from_json(stored: Any) -> tuple[tuple[str, bytes], ...]:
+    pairs = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
+    return tuple((name, b"" if value is None else base64.b64decode(value)) for name, value in pairs)

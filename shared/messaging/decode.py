@@ -1,0 +1,84 @@
+"""From raw records to messages. Nothing here raises on what a record holds: a bad record is a value with a reason.
+
+FastStream's own parser decodes headers and drops a whole batch for one that is not UTF-8; so ours reads raw records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+from runtide_schemas.envelope import read_headers
+from runtide_schemas.message import Message, reason_of
+from runtide_schemas.topics import MAX_MESSAGE_BYTES, Topic
+
+M = TypeVar("M", bound=Message, covariant=True)
+
+
+class Record(NamedTuple):
+    """One record as it lay in Kafka; `topic` without the cluster prefix.
+
+    `since`: the log holds nothing from there up to `offset` (compaction and transaction markers leave such gaps).
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    since: int
+
+    @property
+    def position(self) -> str:
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+
+@dataclass(slots=True, eq=False)
+class Received(Generic[M]):
+    """A message with where it came from. `id` is the sender's, else the record's position."""
+
+    message: M
+    id: str
+    at: datetime
+    correlation_id: str | None
+    traceparent: str | None
+    record: Record
+
+
+@dataclass(slots=True, eq=False)
+class Bad:
+    """A record that no handler will see, and why."""
+
+    id: str
+    reason: str
+    record: Record
+
+
+def decode(topic: Topic, records: Iterable[Record]) -> list[Received[Any] | Bad]:
+    """One answer per record, in order."""
+    validate = topic.adapter.validate_json
+    return [_decode_one(validate, record) for record in records]
+
+
+def _decode_one(validate: Any, record: Record) -> Received[Any] | Bad:
+    try:
+        envelope = read_headers(record.headers)
+    except ValueError as error:
+        return Bad(record.position, str(error), record)
+    identity = envelope.id or record.position
+    value = record.value
+    if value is None:
+        return Bad(identity, "the value is null (a tombstone); a JSON object was expected", record)
+    if len(value) > MAX_MESSAGE_BYTES:
+        return Bad(identity, f"the value has {len(value)} bytes; at most {MAX_MESSAGE_BYTES} are allowed", record)
+    try:
+        message = validate(value)
+    except ValidationError as error:
+        return Bad(identity, reason_of(error), record)
+    at = envelope.time or datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    return Received(message, identity, at, envelope.correlation_id, envelope.traceparent, record)

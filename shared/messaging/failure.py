@@ -1,0 +1,21 @@
+"""What a failed batch means: try again in place, or find the one record that can never work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shared.errors import TransientError
+from shared.postgres import is_transient
+
+
+def verdict(error: BaseException) -> Literal["retry", "data"]:
+    """`retry` for trouble of the world, `data` for what the same bytes would cause again."""
+    if isinstance(error, TransientError) or is_transient(error):
+        return "retry"
+    return "data"
+
+
+def reason_of(error: BaseException) -> str:
+    """One line for a dead letter: the class and what it said."""
+    first = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {first[0] if first else 'no message'}"[:2000]

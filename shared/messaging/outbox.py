@@ -1,0 +1,68 @@
+"""What a transaction wants to say. Rows are written with the state they speak of, and sent by the relay alone.
+
+A row's size is checked here, so that the relay never meets one that it cannot send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from runtide_schemas.envelope import Envelope, to_headers
+from runtide_schemas.message import Message
+from runtide_schemas.topics import MAX_MESSAGE_BYTES, key_of, topic_of
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.errors import InvalidMessage
+from shared.postgres import execute
+
+_encode_json = msgspec.json.Encoder().encode
+
+
+class OutboxRow(NamedTuple):
+    """One message ready to be sent: topic without prefix, key, value, headers as JSON text."""
+
+    topic: str
+    key: bytes
+    payload: bytes
+    headers: str
+
+
+def row_of(message: Message, envelope: Envelope) -> OutboxRow:
+    """The row of a message.
+
+    Raises:
+        InvalidMessage: the message is larger than any topic takes.
+    """
+    payload = message.to_json()
+    if len(payload) > MAX_MESSAGE_BYTES:
+        raise InvalidMessage(
+            f"{envelope.type} about {envelope.subject} has {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
+        )
+    headers = {name: value.decode() for name, value in to_headers(envelope)}
+    return OutboxRow(topic_of(message).name, key_of(message), payload, _encode_json(headers).decode())
+
+
+_INSERT = """
+with written as (
+    insert into outbox (topic, key, payload, headers)
+    select topic, key, payload, headers
+    from unnest(cast(:topics as text[]), cast(:keys as bytea[]), cast(:payloads as bytea[]), cast(:headers as json[]))
+        with ordinality as m (topic, key, payload, headers, n)
+    order by n
+    returning 1
+)
+select pg_notify('outbox_' || current_schema(), '') from (select count(*) from written) w
+"""
+
+
+async def write(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
+    """Append the rows in order and wake the relay once, in the caller's transaction. One statement."""
+    if not rows:
+        return
+    await execute(
+        conn, _INSERT,
+        topics=[row.topic for row in rows], keys=[row.key for row in rows],
+        payloads=[row.payload for row in rows], headers=[row.headers for row in rows],
+    )  # fmt: skip

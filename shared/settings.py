@@ -1,0 +1,175 @@
+"""Settings that all services share: `RUNTIDE_<GROUP>_<NAME>`, each also readable from a file named by `…_FILE`.
+
+A service adds its own as `<SERVICE>_<NAME>` on top of `ServiceSettings`. No secret has a default. An unknown variable
+with one of our prefixes is an error of `config check`, so that a misspelt name never passes in silence.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+# Names of the stack's file and of the tools around the services (contract §1); they are no settings of a service.
+CONTRACT_NAMES = frozenset(
+    {
+        "RUNTIDE_SUBMISSION_URL", "RUNTIDE_RUN_TRACKER_URL", "RUNTIDE_LINEAGE_URL", "RUNTIDE_NOTIFIER_URL",
+        "RUNTIDE_DASHBOARD_URL", "RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER", "RUNTIDE_CACHE",
+        "RUNTIDE_CENTRIFUGO_BIN", "RUNTIDE_REALTIME_BIN", "RUNTIDE_STACK_ENV",
+    }
+)  # fmt: skip
+
+
+class _FileSource(PydanticBaseSettingsSource):
+    """Reads `<PREFIX><NAME>_FILE`: the value is the content of that file, without the newline at its end."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = f"{self.config.get('env_prefix', '')}{field_name}_FILE".upper()
+        path = os.environ.get(name)
+        return (Path(path).read_text(encoding="utf-8").rstrip("\n") if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(info, name)[0] for name, info in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Group(BaseSettings):
+    """A group of settings with one prefix."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+
+class KafkaSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_KAFKA_")
+    bootstrap: str = Field(description="host:port of one or more brokers, separated by commas")
+    prefix: str = Field("", description="put before every topic and group; for clusters shared with others")
+    fetch_max_wait_ms: int = 500
+    batch_records: int = Field(1000, ge=1, le=10_000)
+    session_timeout_ms: int = 10_000
+
+
+class PostgresSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_POSTGRES_")
+    dsn: SecretStr = Field(description="postgresql://user:password@host:port/database")
+    statement_timeout_seconds: int = 30
+    lock_timeout_seconds: int = 10
+
+
+class PrefectSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_PREFECT_")
+    api_url: str = Field(description="Prefect's API, ending in /api")
+    api_key: SecretStr | None = None
+    ui_url: str | None = Field(None, description="where people open Prefect; default: the API's address without /api")
+    timeout_seconds: float = 10.0
+
+
+class CentrifugoSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_CENTRIFUGO_")
+    api_url: str = Field(description="Centrifugo's HTTP API, without /api at its end")
+    api_key: SecretStr
+    ws_url: str = Field(description="what browsers connect to: ws://…/connection/websocket")
+    token_hmac_key: SecretStr = Field(description="signs connection and subscription tokens")
+
+
+class S3Settings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_S3_")
+    endpoint: str = Field(description="http(s)://host:port of any S3")
+    access_key: SecretStr
+    secret_key: SecretStr
+    region: str = "us-east-1"
+    bucket: str = Field("runs", description="bucket of the runs' artifacts")
+
+
+class AuthSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_AUTH_")
+    hmac_keys: SecretStr = Field(description="HS256 keys, comma separated; the first signs, each verifies")
+    issuer: str = "runtide"
+    audience: str = "runtide"
+
+    @field_validator("hmac_keys")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        short = [key for key in value.get_secret_value().split(",") if len(key) < 32]
+        if short:
+            raise ValueError(f"{len(short)} of the HMAC keys are shorter than 32 characters")
+        return value
+
+    def signing_keys(self) -> tuple[str, ...]:
+        return tuple(self.hmac_keys.get_secret_value().split(","))
+
+
+class CommandsSettings(Group):
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_COMMANDS_")
+    auth: Literal["open"] = Field("open", description="who may write commands to Kafka: whoever can reach the topic")
+
+
+class UrlSettings(Group):
+    """Where a browser or a client reaches the services; notifier hands them to the dashboard."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_")
+    submission_url: str | None = None
+    run_tracker_url: str | None = None
+    lineage_url: str | None = None
+    notifier_url: str | None = None
+    dashboard_url: str | None = None
+
+
+class ServiceSettings(Group):
+    """What every service reads. A subclass sets `env_prefix` to its own, and adds its own fields."""
+
+    name: ClassVar[str]
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)
+    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
+    centrifugo: CentrifugoSettings = Field(default_factory=CentrifugoSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    commands: CommandsSettings = Field(default_factory=CommandsSettings)
+    urls: UrlSettings = Field(default_factory=UrlSettings)
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 0
+    instance_id: str = Field(default_factory=socket.gethostname, description="unique and stable per process")
+    log_format: Literal["json", "console"] = "json"
+    log_level: str = "INFO"
+
+
+SharedSettings = ServiceSettings
+
+
+def environment_names(settings: type[ServiceSettings]) -> Iterator[tuple[str, FieldInfo]]:
+    """Every variable that these settings read, with its field; groups first."""
+    own_prefix = str(settings.model_config.get("env_prefix", ""))
+    for name, info in settings.model_fields.items():
+        group = info.annotation
+        if isinstance(group, type) and issubclass(group, Group):
+            prefix = str(group.model_config.get("env_prefix", ""))
+            yield from ((f"{prefix}{field}".upper(), inner) for field, inner in group.model_fields.items())
+        else:
+            yield f"{own_prefix}{name}".upper(), info
+
+
+def unknown_names(settings: type[ServiceSettings], environment: Mapping[str, str]) -> list[str]:
+    """Variables that carry one of our prefixes and that nobody reads."""
+    known = {name for name, _ in environment_names(settings)}
+    known |= {f"{name}_FILE" for name in known} | CONTRACT_NAMES
+    prefixes = ("RUNTIDE_", str(settings.model_config.get("env_prefix", "")).upper())
+    return sorted(name for name in environment if name.startswith(prefixes) and name not in known)

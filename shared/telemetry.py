@@ -1,0 +1,30 @@
+"""Metrics and trace context. Labels never carry ids; a trace crosses Kafka in the `traceparent` header."""
+
+from __future__ import annotations
+
+import random
+import re
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter("runtide_consumer_records_total", "Records read from Kafka", ["consumer"])
+BATCHES = Histogram(
+    "runtide_consumer_batch_seconds", "One batch from decoding to commit", ["consumer"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+RETRIES = Counter("runtide_consumer_retries_total", "Batches tried again because of trouble outside", ["consumer"])
+DEAD_LETTERS = Counter("runtide_dead_letters_total", "Records that could not be handled", ["consumer"])
+LAG = Gauge("runtide_consumer_lag_records", "Records not yet read", ["consumer"])
+RELAYED = Counter("runtide_outbox_sent_total", "Messages sent to Kafka", ["topic"])
+OUTBOX_DEPTH = Gauge("runtide_outbox_rows", "Messages waiting to be sent")
+DUE = Counter("runtide_due_total", "Things that became true by the clock", ["kind"])
+
+_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$")
+
+
+def child_of(traceparent: str | None) -> str:
+    """A new span under the given one, or the start of a new trace (W3C Trace Context, version 00)."""
+    found = _TRACEPARENT.match(traceparent) if traceparent else None
+    trace = found.group(1) if found else f"{random.getrandbits(128) or 1:032x}"
+    flags = found.group(3) if found else "01"
+    return f"00-{trace}-{random.getrandbits(64) or 1:016x}-{flags}"

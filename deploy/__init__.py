@@ -1,0 +1,1 @@
+"""How Runtide is run: without Docker (`native`), with Docker (`Dockerfile`), and the configuration both share."""

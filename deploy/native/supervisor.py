@@ -1,0 +1,269 @@
+"""Up and down: a graph of preparations, commands and processes, each started as soon as what it needs is there."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.native import environment, ports, processes
+from deploy.native.bootstrap import ROOT, BootstrapFailed
+from deploy.native.layout import State, unprivileged_user
+from deploy.native.parts import BY_NAME, PARTS, Part, Stack, environment_of
+from deploy.native.tools import PREPARATIONS
+
+LOG_TAIL_LINES = 15
+PREPARATIONS_AT_ONCE = 3
+
+
+class PartFailed(Exception):
+    """A part did not become ready; the text says which, what it logged last and why that may be."""
+
+
+@dataclass(slots=True)
+class Upping:
+    """One run of `up`."""
+
+    stack: Stack
+    wanted: tuple[Part, ...]
+    say: Callable[[str], None]
+    started: list[str] = field(default_factory=list)
+    done: dict[str, asyncio.Event] = field(default_factory=dict)
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREPARATIONS_AT_ONCE))
+
+    async def run(self) -> None:
+        """Everything in the order of its needs; the first failure ends the rest of the starting, not what runs."""
+        names = needed(self.wanted)
+        self.done = {name: asyncio.Event() for name in names}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in names:
+                    group.create_task(self._one(name))
+        except* (PartFailed, BootstrapFailed, OSError) as failures:
+            raise next(_leaves(failures)) from None
+
+    async def _one(self, name: str) -> None:
+        part = BY_NAME.get(name)
+        for need in part.needs if part else PREPARATIONS[name][1]:
+            if need in self.done:
+                await self.done[need].wait()
+        await (self._part(part) if part else self._preparation(name))
+        self.done[name].set()
+
+    async def _preparation(self, name: str) -> None:
+        what, _, work = PREPARATIONS[name]
+        async with self.slots:
+            began = time.monotonic()
+            try:
+                await work()
+            except BootstrapFailed as error:
+                raise PartFailed(f"{what} could not be prepared: {error}") from error
+            if (seconds := time.monotonic() - began) > 1:
+                self.say(f"{name:<18} prepared {seconds:6.1f} s   {what}")
+
+    async def _part(self, part: Part) -> None:
+        stack, began = self.stack, time.monotonic()
+        if part.name in stack.external:
+            self.say(f"{part.name:<18} yours")
+            return
+        running = processes.find(stack.state.run, part.name)
+        if running and part.ready and await self._becomes_ready(part, lambda: running.alive):
+            self.say(f"{part.name:<18} running           {_address(part, stack)}")
+            return
+        if running:
+            raise PartFailed(explain(part, stack, "runs, but does not become ready"))
+        try:
+            if part.prepare:
+                await part.prepare(stack)
+            await self._start(part)
+            if part.finish:
+                await part.finish(stack)
+        except BootstrapFailed as error:
+            raise PartFailed(f"{part.name}: {error}") from error
+        self.say(f"{part.name:<18} {'done ' if part.once else 'ready'} {time.monotonic() - began:9.1f} s   {_address(part, stack)}")
+
+    async def _start(self, part: Part) -> None:
+        stack = self.stack
+        user = unprivileged_user() if part.unprivileged else None
+        record, process = processes.spawn(
+            part.name, part.command(stack), env=environment_of(part, stack), cwd=Path("/") if user else ROOT,
+            log=log_of(part, stack.state), stop_signal=part.stop_signal, user=user,
+        )  # fmt: skip
+        if not part.once:
+            record.save(stack.state.run)
+            self.started.append(part.name)
+        elif await asyncio.to_thread(process.wait):
+            raise PartFailed(explain(part, stack, f"ended with {process.returncode}"))
+        if part.ready and not await self._becomes_ready(part, lambda: process.poll() is None):
+            code = process.poll()
+            how = f"is not ready after {part.start_seconds:.0f} s" if code is None else f"ended with {code}"
+            raise PartFailed(explain(part, stack, how))
+
+    async def _becomes_ready(self, part: Part, alive: Callable[[], bool]) -> bool:
+        assert part.ready
+        probe, deadline = part.ready(self.stack), time.monotonic() + part.start_seconds
+        while time.monotonic() < deadline:
+            if await probe():
+                return True
+            if not alive():
+                return False
+            await asyncio.sleep(0.1)
+        return False
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def needed(wanted: Iterable[Part]) -> list[str]:
+    """The parts and the preparations they stand on, each after its needs."""
+    order: list[str] = []
+
+    def visit(name: str, from_parts: frozenset[str]) -> None:
+        if name in order:
+            return
+        part = BY_NAME.get(name)
+        for need in part.needs if part else PREPARATIONS[name][1]:
+            if need not in BY_NAME or need in from_parts:
+                visit(need, from_parts)
+        order.append(name)
+
+    chosen = [part for part in wanted if part.exists()]
+    for part in chosen:
+        visit(part.name, frozenset(part.name for part in chosen))
+    return order
+
+
+def select(groups: Iterable[str], names: Iterable[str]) -> tuple[Part, ...]:
+    """Parts by group or by name; a named service brings the commands that must have run before it."""
+    named, groups = set(names), set(groups)
+    if unknown := named - BY_NAME.keys():
+        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(BY_NAME)}")
+    for name in list(named):
+        named |= {need for need in BY_NAME[name].needs if need in BY_NAME and BY_NAME[need].once}
+    return tuple(part for part in PARTS if (part.name in named if named else part.group in groups))
+
+
+def log_of(part: Part, state: State) -> Path:
+    return state.logs / f"{part.name}.log"
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - lines * 2_000))
+        return file.read().decode(errors="replace").splitlines()[-lines:]
+
+
+def explain(part: Part, stack: Stack, how: str) -> str:
+    """Which part, its last lines, the likely cause."""
+    log = log_of(part, stack.state)
+    lines = tail(log, LOG_TAIL_LINES)
+    seen = "\n".join(tail(log, 200))
+    cause = next((meaning for pattern, meaning in part.likely if re.search(pattern, seen)), None)
+    taken = [f"port {stack.port(name)} ({name})" for name in part.ports if not ports.is_free(stack.port(name))]
+    if not cause and taken and processes.find(stack.state.run, part.name) is None:
+        cause = f"{', '.join(taken)} is taken by another process"
+    shown = "\n".join(f"    {line}" for line in lines) or "    (it logged nothing)"
+    return f"{part.name} {how}. Its last lines ({log}):\n{shown}\n  likely cause: {cause or 'see its log above'}"
+
+
+def _address(part: Part, stack: Stack) -> str:
+    return f"127.0.0.1:{stack.port(part.ports[0])}" if part.ports else ""
+
+
+@contextmanager
+def locked(state: State, say: Callable[[str], None]) -> Iterator[None]:
+    """One `up`, `down` or `reset` of a stack at a time."""
+    state.create()
+    with state.lock_file.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another command works on this stack; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def load(state: State, *, pick: bool = True) -> Stack:
+    """The stack as it is, or as it will be: its ports, secrets and environment. With `pick`, written down."""
+    remembered = ports.load(state.ports_file)
+    alive = frozenset(port for part in PARTS if processes.find(state.run, part.name) for port in part.ports)
+    chosen = ports.pick(remembered, in_use=alive, use_preferred=state.is_default) if pick else {**ports.PREFERRED, **remembered}
+    keys = environment.load_secrets(state.secrets_file) if pick else environment.read(state.secrets_file)
+    written = environment.read(state.env_file)
+    if not pick:
+        return Stack(state, chosen, keys, written)
+    given = environment.given(os.environ, written)
+    external = environment.external_parts(given)
+    values = _keep_tokens(environment.compose(chosen, keys, given), written)
+    ports.save(state.ports_file, chosen)
+    environment.save(state.env_file, values)
+    return Stack(state, chosen, keys, values, external)
+
+
+def _keep_tokens(values: dict[str, str], written: Mapping[str, str]) -> dict[str, str]:
+    """The tokens of the time before, while they are signed with the same key for the same tenant."""
+    same = all(values[name] == written.get(name) for name in ("RUNTIDE_AUTH_HMAC_KEYS", "RUNTIDE_TENANT"))
+    kept = {name: written[name] for name in ("RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER") if same and name in written}
+    return values | kept
+
+
+async def up(state: State, wanted: tuple[Part, ...], say: Callable[[str], None]) -> Stack:
+    """Start what does not run yet and wait until it serves. Commands are left out when all services run already."""
+    stack = load(state)
+    if all(processes.find(state.run, part.name) for part in wanted if part.group == "services" and not part.once):
+        wanted = tuple(part for part in wanted if not part.once)
+    upping = Upping(stack, wanted, say)
+    await upping.run()
+    return stack
+
+
+async def down(state: State, names: Iterable[str], say: Callable[[str], None]) -> None:
+    """End our own processes, the last started first: a part before what it needs."""
+    running = {name: found for name in names if (found := processes.find(state.run, name))}
+    ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in running}
+    users = {name: [other.name for other in PARTS if name in _all_needs(other) and other.name in running] for name in running}
+
+    async def end(name: str) -> None:
+        for user in users[name]:
+            await ended[user].wait()
+        began = time.monotonic()
+        patience = BY_NAME[name].stop_seconds if name in BY_NAME else 10
+        gently = await processes.stop(running[name], patience_seconds=patience)
+        (state.run / f"{name}.json").unlink(missing_ok=True)
+        say(f"{name:<18} {'stopped' if gently else 'killed '} {time.monotonic() - began:7.1f} s")
+        ended[name].set()
+
+    async with asyncio.TaskGroup() as group:
+        for name in running:
+            group.create_task(end(name))
+
+
+def _all_needs(part: Part) -> set[str]:
+    direct = {need for need in part.needs if need in BY_NAME}
+    return direct.union(*(_all_needs(BY_NAME[need]) for need in direct)) if direct else set()
+
+
+def is_up(state: State, part: Part) -> bool:
+    return processes.find(state.run, part.name) is not None
+
+
+def follow_logs(state: State, names: list[str], lines: int, follow: bool) -> int:
+    """Print the ends of logs, and with `follow` what comes."""
+    files = [file for name in names if (file := state.logs / f"{name}.log").exists()]
+    if not files:
+        return 1
+    return subprocess.call(["tail", f"-n{lines}", *(["-F"] if follow else []), *(str(file) for file in files)])

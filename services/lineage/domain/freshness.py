@@ -1,0 +1,47 @@
+"""The one answer to "is it fresh?": pure, total, and the only place where it is decided. What is stored is its cache.
+
+The rules are asked in the order of their numbers; the first that applies answers. `running` is no rule: it is shown
+over the answer while a run is open and started.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from runtide_schemas.vocabulary import FlowStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that the answer depends on, of one flow. `stale_by_version`: why rule 5 holds, None if it does not."""
+
+    has_completed: bool
+    newest_end_failed: bool
+    has_date_rule: bool
+    last_data_date: date | None
+    stale_by_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The status, the number of the rule that gave it, and a sentence for people (none for `ready`)."""
+
+    status: FlowStatus
+    rule: int
+    reason: str | None = None
+
+
+def freshness(evidence: Evidence) -> Answer:
+    """Rules 1-3, 5 and 7. Rule 4 (source delayed) is asked between 3 and 5, rule 6 (stale by date) between 5 and 7:
+    both need the market calendars and come with them.
+    """
+    if not evidence.has_completed:
+        return Answer(FlowStatus.NOT_INITIALIZED, 1, "no run has completed yet")
+    if evidence.newest_end_failed:
+        return Answer(FlowStatus.ERROR, 2, "the newest run failed")
+    if evidence.has_date_rule and evidence.last_data_date is None:
+        return Answer(FlowStatus.NOT_INITIALIZED, 3, "no run has said up to which date its data goes")
+    if evidence.stale_by_version is not None:
+        return Answer(FlowStatus.STALE, 5, evidence.stale_by_version)
+    return Answer(FlowStatus.READY, 7)

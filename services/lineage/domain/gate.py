@@ -1,0 +1,250 @@
+"""May it run? Asked when a request comes, and again whenever anything of its tenant has moved.
+
+The order of the questions is part of the contract: who is asked for, can it be asked for, is it ready already, what
+blocks. Every answer is a value; none raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from runtide_schemas.vocabulary import (
+    Basis,
+    Code,
+    FlowKind,
+    FlowStatus,
+    Gate,
+    InstanceStatus,
+    RunType,
+    run_type_of,
+)
+
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.world import Flow, Instance, Read, World
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has no end yet. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
+    `parked`: it was answered with a park; `shown`: the blockers named then; `number`: of its last decision.
+    """
+
+    run_id: UUID
+    tenant: str
+    instance_id: UUID
+    instance_name: str | None
+    kind: FlowKind | None
+    gate: Gate
+    skip_if_ready: bool
+    wait_until: datetime | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parked: bool = False
+    shown: tuple[tuple[str, str], ...] = ()
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """One thing that is in the way, by name."""
+
+    flow: FlowKey
+    name: str
+    status: InstanceStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the request means, as far as it can be known."""
+
+    flow: FlowKey
+    name: str
+    run_type: RunType | None
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    target: Target
+    reads: tuple[Read, ...]
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    target: Target
+    blockers: tuple[Blocked, ...]
+    wait_until: datetime | None
+
+    @property
+    def shown(self) -> tuple[tuple[str, str], ...]:
+        """What a reader would see change: who blocks, and how."""
+        return tuple((blocked.name, blocked.status.value) for blocked in self.blockers)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    code: Code
+    message: str
+    target: Target | None = None
+    blockers: tuple[Blocked, ...] = ()
+    statuses: Mapping[str, InstanceStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    target: Target
+    message: str
+    version_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    target: Target
+    message: str
+    blockers: tuple[Blocked, ...]
+
+
+Decision = Admitted | Parked | Refused | Skipped | Expired
+
+
+def decide(world: World, request: Request, *, now: datetime) -> Decision:
+    """The one answer to a request, as the world is."""
+    instance = world.instances.get(request.instance_id)
+    if instance is None:
+        who = request.instance_name or str(request.instance_id)
+        return Refused(Code.UNKNOWN_INSTANCE, f"no instance {who!r} is registered for tenant {world.tenant!r}")
+    if instance.retired_at is not None:
+        return Refused(Code.INSTANCE_RETIRED, f"{instance.name} is retired; registering it again revives it")
+    flow = _flow_meant(instance, request.kind)
+    if flow is None:
+        return Refused(Code.UNKNOWN_FLOW, _no_such_flow(instance, request.kind))
+    target = Target(
+        FlowKey(instance.instance_id, flow.kind),
+        instance.name,
+        run_type_of(instance.instance_type, flow.kind),
+        flow.deployment,
+    )
+    if request.gate is Gate.RECURSIVE:
+        return Refused(
+            Code.INVALID_COMMAND,
+            "gate 'recursive' is not available yet; allowed: strict, wait, force. "
+            "Ask again under a new command_id, for example with gate 'wait'",
+            target,
+        )
+    if request.skip_if_ready and flow.status is FlowStatus.READY:
+        version_id = flow.version.version_id if flow.version else None
+        return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
+    return _gated(world, request, target, flow, now)
+
+
+def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
+    above, busy = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
+    blockers = (*above, *busy)
+    passes = not busy if request.gate is Gate.FORCE else not blockers
+    if passes:
+        warning = f"forced although {_listed(above)}" if above else None
+        return Admitted(target, inputs_of(world, target.flow), warning)
+    named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
+    if request.gate is not Gate.WAIT:
+        return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
+    if request.wait_until is not None and request.wait_until <= now:
+        return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
+    return Parked(target, blockers, request.wait_until)
+
+
+def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
+    """Every flow above through gating edges that is not ready, each once; `running` is not ready."""
+    named = (_standing(world, upstream) for upstream in world.graph.above(key))
+    return tuple(blocked for blocked in named if blocked.status is not InstanceStatus.READY)
+
+
+def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
+    """The flow itself, while as many of its runs are open as it may have."""
+    runs = world.open_runs.get(key, frozenset())
+    if len(runs) < flow.max_open_runs:
+        return ()
+    shown = ", ".join(sorted(map(str, runs))[:3])
+    reason = f"{len(runs)} of at most {flow.max_open_runs} runs are open: {shown}"
+    return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason),)
+
+
+def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
+    """`name/kind` of each flow above through gating edges → its status."""
+    return {world.name_of(upstream): _standing(world, upstream).status for upstream in world.graph.above(key)}
+
+
+def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
+    """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets."""
+    reads = []
+    for edge in world.graph.into(key):
+        upstream = world.flow(edge.upstream)
+        if upstream is not None:
+            version = upstream.version
+            reads.append(
+                Read(
+                    edge.role,
+                    edge.upstream,
+                    version.version_id if version else None,
+                    version.artifact_version if version else None,
+                    Basis.ADMITTED,
+                )
+            )
+    return tuple(reads)
+
+
+def with_admitted(world: World, request: Request, decision: Admitted) -> World:
+    """The world in which the admission counts, so that the next request of the same flow sees it."""
+    key = decision.target.flow
+    return world.with_open_runs(key, world.open_runs.get(key, frozenset()) | {request.run_id})
+
+
+def answered(request: Request, decision: Decision) -> Request:
+    """The request after this decision was said."""
+    match decision:
+        case Parked():
+            return replace(request, parked=True, shown=decision.shown, number=request.number + 1)
+        case _:
+            return replace(request, parked=False, number=request.number + 1)
+
+
+def is_news(request: Request, decision: Decision) -> bool:
+    """A parked request whose blockers are as they were is not told so again."""
+    return not (isinstance(decision, Parked) and request.parked and decision.shown == request.shown)
+
+
+def _standing(world: World, key: FlowKey) -> Blocked:
+    instance, flow = world.instances.get(key.instance_id), world.flow(key)
+    if instance is None:
+        name = world.names_of_unregistered.get(key.instance_id, str(key.instance_id))
+        return Blocked(key, name, InstanceStatus.NOT_INITIALIZED, "it is not registered")
+    if instance.retired_at is not None:
+        return Blocked(key, instance.name, InstanceStatus.RETIRED, "it is retired")
+    if flow is None:
+        return Blocked(key, instance.name, InstanceStatus.NOT_INITIALIZED, f"it has no flow {key.kind}")
+    reason = f"run {flow.open_run_id} is open" if flow.open_run_id else flow.reason or ""
+    return Blocked(key, instance.name, InstanceStatus(flow.status), reason)
+
+
+def _flow_meant(instance: Instance, kind: FlowKind | None) -> Flow | None:
+    if kind is None:
+        return instance.flows[0] if len(instance.flows) == 1 else None
+    return instance.flow(kind)
+
+
+def _no_such_flow(instance: Instance, kind: FlowKind | None) -> str:
+    has = ", ".join(flow.kind for flow in instance.flows)
+    if kind is None:
+        return f"{instance.name} has several flows, name one: {has}"
+    return f"{instance.name} has no flow {kind.value!r}; it has: {has}"
+
+
+def _listed(blockers: tuple[Blocked, ...]) -> str:
+    """`prices is stale (…), …`, the first five."""
+    shown = [f"{one.name} is {one.status}" + (f" ({one.reason})" if one.reason else "") for one in blockers[:5]]
+    more = [f"and {len(blockers) - 5} more"] if len(blockers) > 5 else []
+    return ", ".join([*shown, *more])

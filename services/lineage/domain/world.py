@@ -1,0 +1,254 @@
+"""What one tenant has: instances, their flows, what the flows made and read, and who is running.
+
+Everything here is a frozen value; a change is a new `Instance` in a new `World`. Tenants never share a world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import cached_property
+from uuid import UUID
+
+from runtide_schemas.vocabulary import (
+    Basis,
+    EdgeKind,
+    FlowKind,
+    FlowStatus,
+    InstanceStatus,
+    InstanceType,
+    OnUpstream,
+    ReportsPolicy,
+    main_flow_kind,
+)
+
+from services.lineage.domain.graph import Edge, FlowKey, Graph
+
+WORST_FIRST = (
+    InstanceStatus.ERROR,
+    InstanceStatus.NOT_INITIALIZED,
+    InstanceStatus.STALE,
+    InstanceStatus.STALE_SOURCE_DELAYED,
+    InstanceStatus.RUNNING,
+    InstanceStatus.READY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A version of an upstream flow that a run reads, in the role that the edge gives it."""
+
+    role: str
+    upstream: FlowKey
+    version_id: UUID | None
+    artifact_version: str | None
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The current version of a flow. `completion_id`, `started_at` and `reads` are of the newest completion that minted
+    or confirmed it; `verified_at` is when it was last confirmed, None if never.
+    """
+
+    version_id: UUID
+    run_id: UUID
+    completion_id: UUID
+    started_at: datetime | None
+    ended_at: datetime
+    verified_at: datetime | None = None
+    artifact_version: str | None = None
+    reads: tuple[Read, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One flow: its definition, what its runs left behind, and the answer last given (`freshness`, cached)."""
+
+    kind: FlowKind
+    deployment: str
+    on_upstream: OnUpstream = OnUpstream.NOTIFY
+    reports: ReportsPolicy = ReportsPolicy.EXPECTED
+    max_open_runs: int = 1
+
+    version: Version | None = None
+    newest_end_failed: bool = False
+    last_run_id: UUID | None = None
+    last_run_at: datetime | None = None
+    last_data_date: date | None = None
+    open_run_id: UUID | None = None
+
+    freshness: FlowStatus = FlowStatus.NOT_INITIALIZED
+    reason: str | None = None
+    stale_by_version: str | None = None
+    old_status: FlowStatus | None = None
+
+    @property
+    def status(self) -> FlowStatus:
+        """What is shown: `running` over the answer underneath."""
+        return FlowStatus.RUNNING if self.open_run_id else self.freshness
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An edge as registered. `flow_kind` None: the upstream's main flow; `flows` None: all of one's own."""
+
+    instance_id: UUID
+    name: str
+    role: str
+    kind: EdgeKind = EdgeKind.DATA
+    flow_kind: FlowKind | None = None
+    flows: tuple[FlowKind, ...] | None = None
+    optional: bool = False
+    max_lag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a status moved: the root's run and version, and the names from the root to here."""
+
+    run_id: UUID | None
+    version_id: UUID | None
+    instance_id: UUID
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """`update_frequency` is kept as registered (JSON), or None: no date rule."""
+
+    instance_id: UUID
+    tenant: str
+    name: str
+    instance_type: InstanceType
+    flows: tuple[Flow, ...]
+    upstreams: tuple[Upstream, ...] = ()
+    update_frequency: str | None = None
+    owner: str | None = None
+    definition_digest: str | None = None
+    definition_changed_at: datetime | None = None
+    retired_at: datetime | None = None
+    old_status: InstanceStatus | None = None
+    cause: Cause | None = None
+    seq: int = 0
+    announced_at: datetime | None = None
+
+    @property
+    def status(self) -> InstanceStatus:
+        """The worst of what its flows show."""
+        return self._worst(flow.status for flow in self.flows)
+
+    @property
+    def freshness(self) -> InstanceStatus:
+        """The worst of the answers underneath."""
+        return self._worst(flow.freshness for flow in self.flows)
+
+    def _worst(self, statuses: Iterable[FlowStatus]) -> InstanceStatus:
+        if self.retired_at is not None:
+            return InstanceStatus.RETIRED
+        shown = {InstanceStatus(status) for status in statuses}
+        return next((status for status in WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED)
+
+    @property
+    def main_kind(self) -> FlowKind:
+        return main_flow_kind(self.instance_type)
+
+    def flow(self, kind: FlowKind | None) -> Flow | None:
+        return next((flow for flow in self.flows if flow.kind is kind), None)
+
+    def has_date_rule(self, kind: FlowKind) -> bool:
+        """`update_frequency` speaks of the data that the main flow makes, not of what monitors it."""
+        return self.update_frequency is not None and kind is self.main_kind
+
+    def with_flows(self, changed: Mapping[FlowKind, Flow]) -> Instance:
+        return replace(self, flows=tuple(changed.get(flow.kind, flow) for flow in self.flows))
+
+
+@dataclass(frozen=True)
+class World:
+    """One tenant. `open_runs`: flow → the runs admitted and not yet ended, which is what `max_open_runs` counts."""
+
+    tenant: str
+    instances: Mapping[UUID, Instance]
+    open_runs: Mapping[FlowKey, frozenset[UUID]] = field(default_factory=dict)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return Graph(edge for instance in self.instances.values() for edge in edges_into(instance, self.instances))
+
+    def flow(self, key: FlowKey) -> Flow | None:
+        instance = self.instances.get(key.instance_id)
+        return instance.flow(key.kind) if instance else None
+
+    def flow_keys(self) -> Iterator[FlowKey]:
+        for instance in self.instances.values():
+            for flow in instance.flows:
+                yield FlowKey(instance.instance_id, flow.kind)
+
+    def name_of(self, key: FlowKey) -> str:
+        """`prices/refresh`; of an instance that is not registered the name that the edges give it."""
+        instance = self.instances.get(key.instance_id)
+        name = instance.name if instance else self.names_of_unregistered.get(key.instance_id, str(key.instance_id))
+        return f"{name}/{key.kind}" if key.kind else name
+
+    @cached_property
+    def names_of_unregistered(self) -> Mapping[UUID, str]:
+        return {
+            upstream.instance_id: upstream.name
+            for instance in self.instances.values()
+            for upstream in instance.upstreams
+            if upstream.instance_id not in self.instances
+        }
+
+    def with_flows(self, changed: Mapping[FlowKey, Flow]) -> World:
+        """The same graph with other facts."""
+        by_instance: dict[UUID, dict[FlowKind, Flow]] = {}
+        for key, flow in changed.items():
+            by_instance.setdefault(key.instance_id, {})[flow.kind] = flow
+        instances = dict(self.instances)
+        for instance_id, flows in by_instance.items():
+            instances[instance_id] = instances[instance_id].with_flows(flows)
+        world = replace(self, instances=instances)
+        if "graph" in self.__dict__:
+            world.__dict__["graph"] = self.graph
+        return world
+
+    def with_instance(self, instance: Instance) -> World:
+        return replace(self, instances={**self.instances, instance.instance_id: instance})
+
+    def with_open_runs(self, key: FlowKey, runs: frozenset[UUID]) -> World:
+        world = replace(self, open_runs={**self.open_runs, key: runs})
+        if "graph" in self.__dict__:
+            world.__dict__["graph"] = self.graph
+        return world
+
+
+def edges_into(instance: Instance, instances: Mapping[UUID, Instance]) -> Iterator[Edge]:
+    """The registered edges of an instance between flows, defaults filled in, each once; and a model's inference reads
+    its training without saying so.
+    """
+    seen: set[tuple[FlowKey, FlowKey, EdgeKind]] = set()
+    own_kinds = tuple(flow.kind for flow in instance.flows)
+    for upstream in instance.upstreams:
+        source = resolve(upstream, instances)
+        for kind in own_kinds if upstream.flows is None else upstream.flows:
+            target = FlowKey(instance.instance_id, kind)
+            if source == target and upstream.flows is None:
+                continue  # "all of one's own flows" that read another flow of this instance: not that flow itself
+            if (source, target, upstream.kind) not in seen:
+                seen.add((source, target, upstream.kind))
+                yield Edge(source, target, upstream.kind, upstream.role)
+    training = FlowKey(instance.instance_id, FlowKind.TRAINING)
+    inference = FlowKey(instance.instance_id, FlowKind.INFERENCE)
+    said = any(source == training and target == inference for source, target, _ in seen)
+    if {FlowKind.TRAINING, FlowKind.INFERENCE} <= set(own_kinds) and not said:
+        yield Edge(training, inference, EdgeKind.DATA, FlowKind.TRAINING.value)
+
+
+def resolve(upstream: Upstream, instances: Mapping[UUID, Instance]) -> FlowKey:
+    """The flow that an edge names: its main one by default, known once the upstream is registered."""
+    if upstream.flow_kind is not None:
+        return FlowKey(upstream.instance_id, upstream.flow_kind)
+    registered = instances.get(upstream.instance_id)
+    return FlowKey(upstream.instance_id, registered.main_kind if registered else None)

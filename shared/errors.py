@@ -37,7 +37,11 @@ class BrokerUnavailable(TransientError):
 
 
 class OrchestratorUnavailable(TransientError):
-    """Prefect is away, or answered with a server error."""
+    """Prefect is away, or answered with a server error. `sent` False: the call certainly never reached it."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class ObjectStoreUnavailable(TransientError):

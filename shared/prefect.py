@@ -214,7 +214,10 @@ class PrefectClient:
                 method, self._api + path, headers=self._headers, timeout=self._timeout, **kwargs
             )
         except httpx.HTTPError as error:
-            raise OrchestratorUnavailable(f"Prefect at {self._api}: {type(error).__name__}: {error}") from error
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise OrchestratorUnavailable(
+                f"Prefect at {self._api}: {type(error).__name__}: {error}", sent=sent
+            ) from error
         if answer.status_code >= 500 or answer.status_code in (401, 403, 408, 429):
             raise OrchestratorUnavailable(
                 f"Prefect answered {answer.status_code} to {method} {path}: {_detail(answer)}"

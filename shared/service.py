@@ -27,7 +27,8 @@ from shared import logs
 from shared.clock import Clock, utc_now
 from shared.messaging import broker as brokers
 from shared.messaging.backoff import Backoff
-from shared.messaging.consumer import BatchConsumer, Consumes
+from shared.messaging.consumer import BatchConsumer
+from shared.messaging.consumer import Consumes as Consumes
 from shared.messaging.due import DueHandler, DueWorker
 from shared.messaging.failure import reason_of
 from shared.messaging.relay import Relay

@@ -1,0 +1,25 @@
+"""What submission is made of."""
+
+from __future__ import annotations
+
+from runtide_schemas.topics import REQUESTS_DECISIONS, RUNS_COMMANDS
+
+from services.submission import api, handlers, launcher, tables
+from services.submission.settings import SubmissionSettings
+from services.submission.store import SubmissionStore
+from shared.service import Consumes, Service, Worker
+
+
+def build(settings: SubmissionSettings) -> Service[SubmissionStore]:
+    return Service(
+        name="submission",
+        settings=settings,
+        store=SubmissionStore,
+        metadata=tables.metadata,
+        consumers=[
+            Consumes(RUNS_COMMANDS, handlers.on_runs_commands),
+            Consumes(REQUESTS_DECISIONS, handlers.on_requests_decisions),
+        ],
+        workers=[Worker("launcher", launcher.run)],
+        routers=[api.router],
+    )

@@ -1,0 +1,1 @@
+"""Pure decisions about requests: no I/O, no clock, no message."""

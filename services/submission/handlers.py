@@ -1,0 +1,104 @@
+"""The order of steps for what submission reads: load, decide, save, announce."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from runtide_schemas.commands import CancelRun, InvalidSubmission, SubmitRun
+from runtide_schemas.decisions import Decision
+from runtide_schemas.vocabulary import COMMAND_ID_MAX_LENGTH, RequestStatus, Trigger, run_id_of
+
+from services.submission.announcing import announce, answer_of, refuse
+from services.submission.domain import request as requests
+from services.submission.domain.request import Asked, Nothing, Refusal, Request
+from services.submission.store import Key, SubmissionStore
+from shared.errors import InvalidMessage
+from shared.messaging.decode import Received
+from shared.messaging.work import Work
+
+Submission = SubmitRun | InvalidSubmission
+SYSTEM_LINEAGE = "system:lineage"
+
+
+async def on_runs_commands(batch: Sequence[Received[Any]], work: Work[SubmissionStore]) -> None:
+    """Submissions and cancels, in the order of the log."""
+    named = [(received, _key(received)) for received in batch]
+    known = await work.store.open([key for _, key in named], now=work.now)
+    cancels = [key for received, key in named if isinstance(received.message, CancelRun)]
+    launching = await work.store.launching(cancels) if cancels else set()
+    changed: dict[Key, Request] = {}
+    for received, key in named:
+        before = known[key]
+        after = _apply(before, received, launching=key in launching, work=work)
+        if isinstance(after, Request):
+            known[key] = changed[key] = after
+            announce(after, work, cause=received)
+        elif isinstance(after, Refusal):
+            refuse(before, received.message, received.id, after, work, cause=received)
+    await work.store.save(changed.values(), now=work.now)
+    await work.store.drop_launches([k for k, r in changed.items() if r.status is RequestStatus.CANCELLED])
+
+
+async def on_requests_decisions(batch: Sequence[Received[Decision]], work: Work[SubmissionStore]) -> None:
+    """lineage's answers; one that comes too late, or twice, changes nothing."""
+    known = await work.store.load([_decided(received) for received in batch])
+    changed: dict[Key, Request] = {}
+    for received in batch:
+        key = _decided(received)
+        if key not in known:
+            continue
+        after = requests.decide(known[key], answer_of(received.message))
+        if isinstance(after, Request):
+            known[key] = changed[key] = after
+            announce(after, work, cause=received)
+    await work.store.save(changed.values(), now=work.now)
+    await work.store.ask_launch([r for r in changed.values() if r.status is RequestStatus.ADMITTED], now=work.now)
+
+
+def _apply(
+    before: Request, received: Received[Any], *, launching: bool, work: Work[SubmissionStore]
+) -> Request | Refusal | Nothing:
+    message = received.message
+    if isinstance(message, CancelRun):
+        return requests.cancel(before, at=work.now, launching=launching, reason=message.reason)
+    return requests.submit(before, asked_by(message, command_id=command_id_of(received)))
+
+
+def command_id_of(received: Received[Any]) -> str:
+    """Of the body, else `ce_id`, else the record's position.
+
+    Raises:
+        InvalidMessage: the `ce_id` that stands for it is too long.
+    """
+    command_id = received.message.command_id or received.id
+    if len(command_id) > COMMAND_ID_MAX_LENGTH:
+        raise InvalidMessage(f"ce_id has {len(command_id)} characters; a command id has 1 to {COMMAND_ID_MAX_LENGTH}")
+    return str(command_id)
+
+
+def asked_by(message: Submission, *, command_id: str) -> Asked:
+    """The domain's form of a submission. Only lineage asks with a trigger of its own."""
+    if isinstance(message, InvalidSubmission):
+        return Asked(
+            command_id, message.digest, message.instance_id, message.instance_name, message.actor,
+            invalid=message.reason,
+        )  # fmt: skip
+    return Asked(
+        command_id, message.digest, message.instance_id, message.instance_name, message.actor,
+        flow_kind=message.flow_kind, mode=message.mode, parameters=message.parameters, gate=message.gate,
+        skip_if_ready=message.skip_if_ready, wait_until=message.wait_until,
+        trigger=message.trigger if message.actor == SYSTEM_LINEAGE else Trigger.MANUAL,
+    )  # fmt: skip
+
+
+def _key(received: Received[Any]) -> Key:
+    message = received.message
+    if isinstance(message, CancelRun):
+        return message.tenant, message.run_id
+    return message.tenant, UUID(str(run_id_of(message.tenant, command_id_of(received))))
+
+
+def _decided(received: Received[Decision]) -> Key:
+    return received.message.tenant, received.message.run_id

@@ -1,0 +1,1 @@
+"""What is true of a run without Kafka, PostgreSQL, network and clock."""

@@ -83,6 +83,7 @@ class InvalidSubmission:
     actor: str
     reason: str
     digest: str
+    type: Literal["run.submit"] = "run.submit"
 
     @property
     def instance_id(self) -> InstanceId:

@@ -4,10 +4,10 @@ A registration again replaces what it names and keeps the rest, so absent is not
 ask `RegisterInstance.names(field)`. Defaults by type (`max_open_runs`, an edge's two ends) are lineage's to fill in.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from runtide_schemas import vocabulary
 from runtide_schemas.message import (
@@ -83,8 +83,15 @@ class InstanceCommand(TenantMessage):
     actor: ShortText = "unknown"
 
 
+_REPLACED = frozenset({"instance_id", "instance_type", "flows", "upstreams", "update_frequency", "owner"})
+_ERASABLE = frozenset({"update_frequency", "owner"})
+
+
 class RegisterInstance(InstanceCommand):
-    """Upsert by name; `instance_id` only where it is to have an id of its own. At first it needs type and flows."""
+    """Upsert by name; `instance_id` only where it is to have an id of its own. At first it needs type and flows.
+
+    What was not given is not written either, so that absent stays absent on its way.
+    """
 
     type: Literal["instance.register"] = "instance.register"
     name: NameText
@@ -96,8 +103,14 @@ class RegisterInstance(InstanceCommand):
     owner: ShortText | None = None
 
     def names(self, field: str) -> bool:
-        """The command says something about this field; for `update_frequency` and `owner` that may be null."""
-        return field in self.model_fields_set
+        """The command says something about this field. Null takes the date rule or the owner away, and nothing else."""
+        given = field in self.model_fields_set
+        return given and (getattr(self, field) is not None or field in _ERASABLE)
+
+    @model_serializer(mode="wrap")
+    def _only_what_it_names(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {field: value for field, value in written.items() if field not in _REPLACED or self.names(field)}
 
     @property
     def id(self) -> InstanceId:

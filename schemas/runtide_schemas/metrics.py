@@ -5,6 +5,7 @@ A known metric may be null (a Sharpe ratio without volatility). Percentages (`*_
 """
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Any, get_args, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -172,7 +173,8 @@ def validate_metrics(run_type: RunType, metrics: dict[str, Any]) -> dict[str, An
 def headline(run_type: RunType, metrics: dict[str, Any]) -> dict[str, int | float | str | date | None]:
     """The values of the extension table's columns, null where not reported. Raises: ValueError as above."""
     read = _read(run_type, metrics)
-    return {name: getattr(read, name) for name in HEADLINE[run_type]}
+    values = {name: getattr(read, name) for name in HEADLINE[run_type]}
+    return {name: value.value if isinstance(value, StrEnum) else value for name, value in values.items()}
 
 
 def _read(run_type: RunType, metrics: dict[str, Any]) -> Metrics:

@@ -21,6 +21,7 @@ from runtide_schemas.message import (
     FlowKindText,
     InstanceText,
     JsonObject,
+    Sentence,
     TenantMessage,
     Text,
     Time,
@@ -68,7 +69,7 @@ class CancelRun(TenantMessage):
     command_id: CommandIdText | None = None
     actor: Text = Field(default=UNKNOWN_ACTOR, max_length=200)
     run_id: UUID
-    reason: Text | None = None
+    reason: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from runtide_schemas.message import (
     InstanceText,
     NameText,
     Part,
+    Sentence,
     Seq,
     TenantMessage,
     Text,
@@ -155,7 +156,7 @@ class DelaySource(_OnInstance):
 
     type: Literal["instance.delay_source"] = "instance.delay_source"
     until: Time | None = None
-    reason: Text | None = None
+    reason: Sentence | None = None
 
 
 class FlowSnapshot(Part):

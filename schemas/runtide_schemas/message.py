@@ -45,6 +45,23 @@ def _without_nul(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
+def _cut(length: int) -> AfterValidator:
+    """A free text that is too long is cut, not refused: it must fit into a snapshot, and is for people."""
+    return AfterValidator(lambda text: text if len(text) <= length else text[: length - 1] + "…")
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return _without_nul(value)
+        case dict():
+            return {_without_nul(key): _cleaned(item) for key, item in value.items()}
+        case list():
+            return [_cleaned(item) for item in value]
+        case _:
+            return value
+
+
 def check_json(value: Any, path: str = "") -> None:
     """Raises: ValueError naming the place of a number that is not finite, a NUL, or something that is not JSON."""
     if value is None or isinstance(value, bool | int):
@@ -100,6 +117,9 @@ NameText = Annotated[str, Field(pattern=vocabulary.NAME_PATTERN), AfterValidator
 InstanceText = Annotated[str, Field(pattern=vocabulary.NAME_PATTERN)]
 """A name or a UUID: `vocabulary.instance_id_of` makes the id of it. (Every UUID matches the pattern of names.)"""
 Text = Annotated[str, AfterValidator(_without_nul)]
+Label = Annotated[Text, _cut(200)]
+Sentence = Annotated[Text, _cut(2_000)]
+LongText = Annotated[Text, _cut(10_000)]
 CommandIdText = Annotated[str, Field(min_length=1, max_length=vocabulary.COMMAND_ID_MAX_LENGTH, pattern=r"^[^\x00]*$")]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -107,6 +127,8 @@ Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seq = Annotated[int, Field(ge=1, le=2**63 - 1)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_checked_object)]
 """An object from outside: JSON that PostgreSQL can store, at most 64 KiB."""
+ForeignObject = Annotated[dict[str, Any], AfterValidator(_cleaned)]
+"""What somebody else made, kept for the record: nothing is refused, NUL is replaced."""
 FlowKindText = Annotated[
     FlowKind,
     BeforeValidator(_flow_kind),

@@ -3,12 +3,12 @@
 The fact not to break: (flow run id, state id) is the natural key, whatever saw it: event, sweep or confirmation.
 """
 
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from runtide_schemas.message import Message, Text, Time
+from runtide_schemas.message import ForeignObject, LongText, Message, Text, Time
 
 STATE_TYPES = (
     "SCHEDULED",
@@ -32,7 +32,7 @@ class FlowRunStateObserved(Message):
     state_id: UUID
     state_type: str = Field(pattern=r"^[A-Z]+$")
     state_name: Text
-    state_message: Text | None = None
+    state_message: LongText | None = None
     state_timestamp: Time
     run_count: int = Field(default=0, ge=0)
     start_time: Time | None = None
@@ -40,8 +40,8 @@ class FlowRunStateObserved(Message):
     deployment_id: UUID | None = None
     flow_name: Text | None = None
     deployment_name: Text | None = None
-    tags: list[str] = Field(default=[])
+    tags: list[Text] = Field(default=[])
     source: Literal["event", "sweep", "confirm"]
     gone: bool = False
     observed_at: Time
-    raw: dict[str, Any] | None = None
+    raw: ForeignObject | None = None

@@ -9,7 +9,19 @@ from uuid import UUID
 
 from pydantic import Field
 
-from runtide_schemas.message import Attempt, Count, Day, JsonObject, NameText, Percent, TenantMessage, Text, Time
+from runtide_schemas.message import (
+    Attempt,
+    Count,
+    Day,
+    JsonObject,
+    Label,
+    NameText,
+    Percent,
+    Sentence,
+    TenantMessage,
+    Text,
+    Time,
+)
 from runtide_schemas.runs import RunError
 
 Reference = Field(pattern=r"^s3://[^/\x00]+/[^\x00]+$", max_length=1024)
@@ -33,8 +45,8 @@ class InputsReported(Report):
 class ProgressReported(Report):
     type: Literal["run.progress_reported"] = "run.progress_reported"
     progress_pct: Percent | None = None
-    step: Text | None = None
-    detail: Text | None = None
+    step: Label | None = None
+    detail: Sentence | None = None
 
 
 class MetricsReported(Report):

@@ -5,7 +5,19 @@ from uuid import UUID
 
 from pydantic import Field
 
-from runtide_schemas.message import Attempt, Count, Day, Part, Percent, Seq, TenantMessage, Text, Time
+from runtide_schemas.message import (
+    Attempt,
+    Count,
+    Day,
+    Label,
+    LongText,
+    Part,
+    Percent,
+    Sentence,
+    Seq,
+    TenantMessage,
+    Time,
+)
 from runtide_schemas.requests import InputVersion
 from runtide_schemas.vocabulary import FlowKind, Mode, Outputs, RunStatus, RunType, SubState, Trigger
 
@@ -13,10 +25,10 @@ UNKNOWN_ERROR_TYPE = "unknown"
 
 
 class RunError(Part):
-    type: Text = UNKNOWN_ERROR_TYPE
-    message: Text = ""
-    code: Text | None = None
-    traceback_ref: Text | None = None
+    type: Label = UNKNOWN_ERROR_TYPE
+    message: LongText = ""
+    code: Label | None = None
+    traceback_ref: Sentence | None = None
 
 
 class RunStatusChanged(TenantMessage):

@@ -283,6 +283,7 @@ class Running(Generic[S]):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(8):
                     await consumer.idle()
+        await self._broker.stop()
         await self._drained(timeout_seconds=3)
         for task in self._tasks:
             task.cancel()
@@ -313,10 +314,10 @@ class Running(Generic[S]):
     async def _start_broker(self) -> None:
         """FastStream's broker with retry: started once while Kafka is away, it would never connect."""
         backoff = Backoff()
-        for subscriber in self._subscribers:
+        for start in (self._broker.connect, *(subscriber.start for subscriber in self._subscribers)):
             while True:
                 try:
-                    await subscriber.start()
+                    await start()
                 except (KafkaError, OSError) as error:
                     self.context.degrade("kafka", reason_of(error))
                     await asyncio.sleep(backoff.next_seconds())

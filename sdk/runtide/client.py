@@ -1,0 +1,223 @@
+"""`Runtide`: publish run requests, follow them, register instances, and read lists.
+
+Commands go over Kafka unless HTTP is asked for or is all there is. The id of a run is computed before anybody answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+from pydantic import ValidationError
+from runtide_schemas.commands import CancelRun, SubmitRun
+from runtide_schemas.instances import InstanceStatusChanged, RegisterInstance
+from runtide_schemas.message import reason_of
+from runtide_schemas.requests import RequestStatusChanged
+from runtide_schemas.runs import RunProgressed, RunStatusChanged
+from runtide_schemas.topics import REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS
+from runtide_schemas.vocabulary import FlowKind, Gate, Mode, instance_id_of, run_id_of
+
+from runtide import settings as settings_module
+from runtide.api import Api
+from runtide.errors import ApiError, InvalidCommand
+from runtide.kafka import Kafka
+from runtide.log import Follow, Log
+from runtide.platform import Platform
+from runtide.registration import Applied, Registrations, registration_of
+from runtide.runs import Run
+from runtide.settings import ClientSettings
+from runtide.submissions import Submissions, Via, as_json
+
+E = TypeVar("E", Mode, Gate)
+
+
+class Runtide(Submissions):
+    """A client of one tenant. Use it as `async with Runtide.from_env() as runtide`."""
+
+    def __init__(
+        self, settings: ClientSettings, *, log: Log | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """`log` and `transport` are the seams for tests."""
+        self.settings = settings
+        self.api = Api(settings, transport)
+        self.log: Log = log or Kafka(settings)
+        self.has_kafka = log is not None or settings.kafka_bootstrap is not None
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """From `RUNTIDE_*`, else from `.runtide/stack.env` here or above. Raises: ConfigurationError."""
+        return cls(settings_module.load())
+
+    @property
+    def tenant(self) -> str:
+        return self.settings.tenant
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.log.close()
+        await self.api.close()
+
+    async def submit_run(
+        self,
+        instance: str,
+        flow_kind: FlowKind | str | None = None,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        mode: Mode | str = Mode.INCREMENTAL,
+        gate: Gate | str = Gate.STRICT,
+        skip_if_ready: bool = False,
+        wait_until: datetime | None = None,
+        command_id: str | None = None,
+        via: Via | None = None,
+    ) -> Run:
+        """Ask for a run of an instance (name or id); returns once the wish is safe, before it is decided.
+
+        The same `command_id` again is the same run. `flow_kind` may be left out where the instance has one flow.
+
+        Raises: InvalidCommand (nothing was sent), Unavailable, ConfigurationError; over HTTP also CommandConflict.
+        """
+        command = self._command(
+            instance, flow_kind, parameters, mode, gate, skip_if_ready, wait_until, command_id or str(uuid4())
+        )
+        asked_at = datetime.now(UTC)
+        assert command.command_id is not None
+        if (via or self._default_via()) == "kafka":
+            await self.log.publish(command, message_id=command.command_id)
+        else:
+            await self._post(command)
+        run_id = run_id_of(self.tenant, command.command_id)
+        return Run(self, run_id, since=None if command_id else asked_at, asked=command)
+
+    def attach(self, run_id: UUID | str) -> Run:
+        """A run that somebody else asked for, or we earlier."""
+        return Run(self, _uuid(run_id))
+
+    async def cancel(self, run_id: UUID | str, reason: str | None = None, *, via: Via | None = None) -> None:
+        """Ask for a cancel. Raises: over HTTP NotFound, and ApiError with code TOO_LATE."""
+        run_id = _uuid(run_id)
+        if (via or self._default_via()) == "kafka":
+            command_id = str(uuid4())
+            command = CancelRun(
+                tenant=self.tenant, actor=self.settings.actor, run_id=run_id, reason=reason, command_id=command_id
+            )
+            await self.log.publish(command, message_id=command_id)
+        else:
+            await self.api.call("submission", "POST", f"/v1/requests/{run_id}/cancel", body={"reason": reason})
+
+    async def register(self, name: str, *, timeout_seconds: float = 30, **definition: Any) -> InstanceStatusChanged:
+        """Register an instance, or replace what `definition` names of it; answered by its snapshot.
+
+        Raises: InvalidCommand, RegistrationRefused, WaitTimedOut, Unavailable.
+        """
+        command = registration_of(self.settings, {"name": name, **definition})
+        return await Registrations(self.settings, self.log).register(command, timeout_seconds=timeout_seconds)
+
+    async def apply(self, platform: Platform | Sequence[RegisterInstance], *, timeout_seconds: float = 60) -> Applied:
+        """Register what is new or different, and wait for each answer. Applying again does nothing."""
+        wanted = platform.registrations(self.settings) if isinstance(platform, Platform) else list(platform)
+        registrations = Registrations(self.settings, self.log)
+        return await registrations.apply(await registrations.plan(wanted), timeout_seconds=timeout_seconds)
+
+    async def requests(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
+        """The newest requests: `{"requests": […], "cursor": …, "as_of": …}`; `status=`, `instance=`."""
+        return await self.api.get("submission", "/v1/requests", limit=limit, cursor=cursor, **filters)
+
+    async def runs(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
+        """The newest runs: `{"runs": […], "cursor": …, "as_of": …}`; `instance=`, `run_type=`, `status=`."""
+        return await self.api.get("run_tracker", "/v1/runs", limit=limit, cursor=cursor, **filters)
+
+    async def instances(self, *, limit: int = 500, cursor: str | None = None) -> dict[str, Any]:
+        return await self.api.get("lineage", "/v1/instances", limit=limit, cursor=cursor)
+
+    async def instance(self, name_or_id: str) -> dict[str, Any]:
+        return await self.api.get("lineage", f"/v1/instances/{instance_id_of(self.tenant, name_or_id)}")
+
+    async def lineage(self, name_or_id: str, *, direction: str = "both", max_depth: int = 1) -> dict[str, Any]:
+        """Nodes and edges around an instance."""
+        path = f"/v1/lineage/{instance_id_of(self.tenant, name_or_id)}"
+        return await self.api.get("lineage", path, direction=direction, max_depth=max_depth)
+
+    async def everything(
+        self, since: datetime
+    ) -> AsyncGenerator[RequestStatusChanged | RunStatusChanged | RunProgressed, None]:
+        """Every message about requests and runs of this tenant, without an end. Compare `seq` per (type, id)."""
+        wish = Follow((REQUESTS_STATUS, RUNS_STATUS, RUNS_PROGRESS), None, since)
+        async with self.log.follow(wish) as follower, aclosing(follower.messages()) as messages:
+            async for message in messages:
+                if (
+                    isinstance(message, RequestStatusChanged | RunStatusChanged | RunProgressed)
+                    and message.tenant == self.tenant
+                ):
+                    yield message
+
+    def _default_via(self) -> Via:
+        return "kafka" if self.has_kafka else "http"
+
+    def _command(
+        self,
+        instance: str,
+        flow_kind: FlowKind | str | None,
+        parameters: Mapping[str, Any] | None,
+        mode: Mode | str,
+        gate: Gate | str,
+        skip_if_ready: bool,
+        wait_until: datetime | None,
+        command_id: str,
+    ) -> SubmitRun:
+        try:
+            return SubmitRun(
+                tenant=self.tenant,
+                command_id=command_id,
+                actor=self.settings.actor,
+                instance=instance,
+                flow_kind=flow_kind,  # type: ignore[arg-type]
+                mode=_word(Mode, mode, "mode"),
+                parameters=as_json(parameters or {}),
+                gate=_word(Gate, gate, "gate"),
+                skip_if_ready=skip_if_ready,
+                wait_until=wait_until,
+            )
+        except ValidationError as error:
+            raise InvalidCommand(f"the request is not valid: {reason_of(error)}") from None
+
+    async def _post(self, command: SubmitRun) -> None:
+        """A refusal is no error here: it is how the run ends, whichever way it was asked for."""
+        body = command.model_dump(mode="json", exclude={"type", "tenant", "actor", "command_id", "trigger"})
+        try:
+            await self.api.call(
+                "submission",
+                "POST",
+                "/v1/requests",
+                params={"wait_seconds": 0},
+                body=body,
+                headers={"idempotency-key": str(command.command_id)},
+            )
+        except ApiError as error:
+            if error.code == "COMMAND_CONFLICT" or "run_id" not in error.body:
+                raise
+
+
+def _word(kind: type[E], word: str, what: str) -> E:
+    try:
+        return kind(word)
+    except ValueError:
+        raise InvalidCommand(f"the {what} is {word!r}; allowed: {', '.join(kind)}") from None
+
+
+def _uuid(text: UUID | str) -> UUID:
+    try:
+        return text if isinstance(text, UUID) else UUID(text)
+    except ValueError:
+        raise InvalidCommand(f"{text!r} is no run id; allowed is a UUID") from None

@@ -40,7 +40,7 @@ def configure(*, service: str, fmt: str = "json", level: str = "INFO") -> Log:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("aiokafka", "httpx", "httpcore", "uvicorn.access", "faststream", "alembic"):
+    for noisy in ("aiokafka", "httpx", "httpcore", "uvicorn", "faststream", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return cast("Log", structlog.get_logger(service).bind(service=service))
 

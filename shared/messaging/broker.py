@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
+from runtide_schemas.topics import Topic
 
 from shared.messaging.consumer import BatchConsumer
 from shared.settings import KafkaSettings
@@ -36,7 +37,30 @@ def producer_for(settings: KafkaSettings, *, client_id: str) -> AIOKafkaProducer
 
 def subscribe(broker: KafkaBroker, consumer: BatchConsumer[Any], settings: KafkaSettings, *, instance: str) -> Any:
     """Hang a batch consumer into the broker."""
-    listener = _OnAssignment(consumer)
+    return _subscribe(broker, consumer, settings, instance=instance, listener=_OnAssignment(consumer))
+
+
+class WithoutTransaction(Protocol):
+    """A consumer whose only offset is Kafka's; it commits and seeks by itself, through `kafka`."""
+
+    topic: Topic
+    name: str
+    wire_topic: str
+    kafka: AIOKafkaConsumer | None
+
+    async def on_batch(self, raw: Sequence[Any]) -> None: ...
+
+
+def subscribe_without_transaction(
+    broker: KafkaBroker, consumer: WithoutTransaction, settings: KafkaSettings, *, instance: str
+) -> Any:
+    """Hang a consumer into the broker that has no rows in PostgreSQL: the notifier's push."""
+    return _subscribe(broker, consumer, settings, instance=f"{instance}.push", listener=_OnlyKnow(consumer))
+
+
+def _subscribe(
+    broker: KafkaBroker, consumer: WithoutTransaction, settings: KafkaSettings, *, instance: str, listener: _Listener
+) -> Any:
     subscriber: Any = broker.subscriber(
         consumer.wire_topic,
         group_id=settings.prefix + consumer.name,
@@ -81,12 +105,31 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class _OnAssignment(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Knows the subscriber whose partitions come and go."""
+
+    subscriber: Any = None
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Nothing to do."""
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Nothing to do."""
+
+
+class _OnlyKnow(_Listener):
+    def __init__(self, consumer: WithoutTransaction) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._consumer.kafka = self.subscriber.consumer
+
+
+class _OnAssignment(_Listener):
     """Seek to our own rows. aiokafka may have fetched before, and swallows errors here: the fence catches both."""
 
     def __init__(self, consumer: BatchConsumer[Any]) -> None:
         self._consumer = consumer
-        self.subscriber: Any = None
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         self._consumer.forget({tp.partition for tp in revoked})

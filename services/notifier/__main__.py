@@ -1,0 +1,5 @@
+from services.notifier.app import build
+from services.notifier.settings import NotifierSettings
+from shared.main import main
+
+main("notifier", NotifierSettings, build)

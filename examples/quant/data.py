@@ -1,0 +1,67 @@
+"""Market data: real daily closes that skfolio ships, with their sessions moved so that they end at today's market.
+
+The source has 8,313 sessions of XNYS, 1990-01-02 to 2022-12-28, of 20 stocks of the S&P 500, the index itself, and
+(from 2014) five factor ETFs. Row k of the source is dated session k of XNYS counted from 2000-01-03. What lies in the
+future is not published yet: every session day adds one real row, and no row ever changes its date.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CALENDAR = "XNYS"
+ZONE = ZoneInfo("America/New_York")
+FIRST_SESSION = "2000-01-03"
+SESSIONS_PER_YEAR = 252
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Closing prices by session: stocks, the S&P 500, factor ETFs (empty cells before they were listed)."""
+
+    prices: pd.DataFrame
+    benchmark: pd.DataFrame
+    factors: pd.DataFrame
+
+
+def load_market(now: datetime, *, hold_back_sessions: int = 0, start: date | None = None) -> Market:
+    """What is known at `now` (aware): everything up to the last session before that day in New York.
+
+    `hold_back_sessions` pretends that the newest sessions are not published yet.
+    """
+    prices, benchmark, factors = _source()
+    sessions = _sessions_before(now.astimezone(ZONE).date())
+    if hold_back_sessions:
+        sessions = sessions[:-hold_back_sessions]
+    sessions = sessions[-len(prices) :]
+    rows = len(sessions)
+    dated = [frame.iloc[:rows].set_axis(sessions) for frame in (prices, benchmark, factors)]
+    if start is not None:
+        dated = [frame.loc[str(start) :] for frame in dated]
+    return Market(*dated)
+
+
+def _sessions_before(day: date) -> pd.DatetimeIndex:
+    import exchange_calendars
+    import pandas as pd
+
+    yesterday = day - timedelta(days=1)
+    calendar = exchange_calendars.get_calendar(CALENDAR, start=FIRST_SESSION, end=yesterday.isoformat())
+    return pd.DatetimeIndex(calendar.sessions, name="date").as_unit("us")
+
+
+@lru_cache(maxsize=1)
+def _source() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    from skfolio.datasets import load_factors_dataset, load_sp500_dataset, load_sp500_index
+
+    prices = load_sp500_dataset()
+    benchmark = load_sp500_index().reindex(prices.index)
+    factors = load_factors_dataset().reindex(prices.index)
+    return prices, benchmark, factors

@@ -1,0 +1,44 @@
+"""`sleeper` reports and ends as its parameters say; `silent` reports nothing at all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import flow
+from runtide.flow import report_run
+
+
+@flow(name="sleeper")
+def sleeper(
+    run_id: str | None = None,
+    mode: str = "incremental",
+    tenant: str | None = None,
+    seconds: float = 0.5,
+    steps: int = 4,
+    fail: bool = False,
+    digest: str | None = None,
+    last_data_date: str | None = None,
+    metrics: dict[str, Any] | None = None,
+    empty: bool = False,
+    roles: list[str] | None = None,
+) -> None:
+    """Sleeps in steps, reports each, then completes or, with `fail`, raises. Without digest every run is a change."""
+    with report_run(run_id, tenant=tenant) as run:
+        for role in roles or ():
+            run.read(role)
+        for step in range(steps):
+            run.progress(100 * step / steps, step=f"step {step + 1}", detail=mode)
+            time.sleep(seconds / steps)
+        if fail:
+            raise RuntimeError("told to fail")
+        run.progress(100, step="done")
+        run.complete(metrics=metrics or {}, digest=digest, last_data_date=last_data_date, empty=empty)
+
+
+@flow(name="silent")
+def silent(seconds: float = 0.0, fail: bool = False) -> None:
+    """A flow of somebody who does not know Runtide."""
+    time.sleep(seconds)
+    if fail:
+        raise RuntimeError("told to fail")

@@ -71,6 +71,7 @@ export class Session {
   }
 
   start(): void {
+    this.#sources.start();
     this.#realtime.setChannels(new Set(this.#lists.keys()));
     this.#realtime.start();
     this.#patience = setTimeout(() => {

@@ -82,6 +82,10 @@ export class Sources {
     if (this.#again.delete(source)) await this.#run(source);
   }
 
+  start(): void {
+    this.#stopped = false;
+  }
+
   stop(): void {
     this.#stopped = true;
     for (const timer of this.#retries.values()) clearTimeout(timer);

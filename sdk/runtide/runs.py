@@ -200,7 +200,6 @@ class Run:
         asked = self._asked
         if asked is None or asked.command_id != request.command_id or request.code is Code.INVALID_COMMAND:
             return
-        theirs = request.parameters if request.gate is not None else None
         said = {
             "instance": (asked.instance_id, request.instance_id),
             "flow_kind": (asked.flow_kind, request.flow_kind),

@@ -11,7 +11,7 @@ from examples.quant.flows.refresh_momentum import refresh_momentum
 from examples.quant.flows.refresh_prices import refresh_prices
 from examples.quant.flows.run_inference import run_inference
 from examples.quant.flows.train_model import train_model
-from examples.testing.flows import silent, sleeper
+from examples.testing.flows import retrying, silent, sleeper
 
 FLOWS = (
     refresh_prices,
@@ -24,5 +24,6 @@ FLOWS = (
     optimize_portfolio,
     backtest,
     sleeper,
+    retrying,
     silent,
 )

@@ -1,6 +1,4 @@
-"""`sleeper` reports and ends as its parameters say; `silent` reports nothing at all."""
-
-from __future__ import annotations
+"""`sleeper` reports and ends as its parameters say, `retrying` is retried by Prefect, `silent` reports nothing."""
 
 import time
 from typing import Any
@@ -17,23 +15,30 @@ def sleeper(
     seconds: float = 0.5,
     steps: int = 4,
     fail: bool = False,
+    fail_attempts: int = 0,
     digest: str | None = None,
     last_data_date: str | None = None,
     metrics: dict[str, Any] | None = None,
     empty: bool = False,
     roles: list[str] | None = None,
 ) -> None:
-    """Sleeps in steps, reports each, then completes or, with `fail`, raises. Without digest every run is a change."""
+    """Sleeps in steps, reports each, then completes or raises: with `fail`, and in the first `fail_attempts` attempts.
+
+    Without digest every run is a change.
+    """
     with report_run(run_id, tenant=tenant) as run:
         for role in roles or ():
             run.read(role)
         for step in range(steps):
             run.progress(100 * step / steps, step=f"step {step + 1}", detail=mode)
             time.sleep(seconds / steps)
-        if fail:
+        if fail or (run.attempt or 1) <= fail_attempts:
             raise RuntimeError("told to fail")
         run.progress(100, step="done")
         run.complete(metrics=metrics or {}, digest=digest, last_data_date=last_data_date, empty=empty)
+
+
+retrying = sleeper.with_options(name="retrying", retries=2, retry_delay_seconds=1)
 
 
 @flow(name="silent")

@@ -1,7 +1,5 @@
 """BacktestRun of momentum-60-40: 60 % in the strongest stocks, 40 % in a portfolio of least risk, month by month."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Literal
 
@@ -26,7 +24,7 @@ def backtest(
 ) -> None:
     """The optimiser's limits are taken from its newest run, but fitted anew at each date: its weights know the future.
 
-    The risk sleeve is fitted every `refit_months` months. A backtest is always computed whole, so the mode changes nothing.
+    The risk sleeve is fitted every `refit_months` months. It is always computed whole: the mode changes nothing.
     """
     import pandas as pd
 

@@ -1,7 +1,5 @@
 """MonitoringRun of a model: has its input drifted, and how good were the predictions it could not have known?"""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from prefect import flow

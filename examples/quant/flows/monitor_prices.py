@@ -1,7 +1,5 @@
 """MonitoringRun of a dataset: is the data complete, plausible and current?"""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """PortfolioOptimizationRun: today's weights from shrunk covariances and the model's predictions."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from prefect import flow

@@ -1,7 +1,5 @@
 """ExperimentRun: what would another lookback do to the signal?"""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from prefect import flow

@@ -1,7 +1,5 @@
 """PipelineRun of a signal: momentum of twelve months less the last one."""
 
-from __future__ import annotations
-
 import time
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """PipelineRun: fetch the market's closes and publish them as the dataset `prices`."""
 
-from __future__ import annotations
-
 import time
 from datetime import UTC, date, datetime
 from typing import Literal

@@ -1,7 +1,5 @@
 """InferenceRun: what the model expects of each stock over the next month."""
 
-from __future__ import annotations
-
 import time
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """TrainingRun: fit the model, and judge it by years that it has not seen."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from prefect import flow

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from deploy.native.bootstrap import cache_dir
+from deploy.native.bootstrap import BootstrapFailed, cache_dir
 from deploy.native.realtime import realtime_binary
+from deploy.native.tools import go
 from tests.integration.realtime.node import Api, Node
 from tests.support.centrifugo_scenario import API_KEY, TOKEN_KEY, Server
 
@@ -38,8 +39,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 async def realtime_bin() -> Path:
-    go = shutil.which("go")
-    return await asyncio.to_thread(realtime_binary, Path(go) if go else None, cache_dir())
+    return await asyncio.to_thread(lambda: realtime_binary(_compiler(), cache_dir()))
+
+
+def _compiler() -> Path | None:
+    """The one the native stack would use, else the one on the machine where no native stack was prepared."""
+    try:
+        return go()
+    except BootstrapFailed:
+        found = shutil.which("go")
+        return Path(found) if found else None
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
+
 from shared.settings import ServiceSettings
 
 
@@ -25,7 +26,9 @@ class RunTrackerSettings(ServiceSettings):
     http_port: int = 8102
     seal_seconds: float = Field(30.0, gt=0, description="how long `completed` waits for the flow's last report")
     cancel_unconfirmed_seconds: float = Field(60.0, gt=0, description="after which an unanswered cancel is escalated")
-    progress_interval_seconds: float = Field(0.25, gt=0, description="least time between two progress messages of a run")
+    progress_interval_seconds: float = Field(
+        0.25, gt=0, description="least time between two progress messages of a run"
+    )
     sweep_seconds: float = Field(15.0, gt=0, description="between two sweeps of open runs")
     recheck_first_seconds: float = Field(60.0, gt=0, description="first look at a run after its end")
     recheck_last_seconds: float = Field(600.0, gt=0, description="last look at a run after its end")

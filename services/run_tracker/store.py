@@ -12,7 +12,6 @@ from uuid import UUID
 
 from runtide_schemas.prefect import FlowRunStateObserved
 from runtide_schemas.requests import RequestStatusChanged
-from shared.postgres import execute, fetch, statement
 from sqlalchemy import Boolean, Date, DateTime, Double, Integer, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,15 +21,17 @@ from services.run_tracker.domain.belonging import KnownFlow, Waiting
 from services.run_tracker.domain.lifecycle import Observation
 from services.run_tracker.domain.run import Run
 from services.run_tracker.settings import Policy
+from shared.postgres import execute, fetch, statement
 
 _PG_TYPES = {
     Uuid: "uuid", Text: "text", DateTime: "timestamptz", Date: "date", Boolean: "boolean", JSONB: "jsonb",
     Double: "double precision", Integer: "integer",
 }  # fmt: skip
 _RUN_FIELDS = tuple(field.name for field in fields(Run))
-_FIXED = frozenset(
-    {"run_id", "tenant", "run_type", "instance_id", "instance_name", "flow_kind", "trigger", "mode", "parameters", "actor"}
-)
+_FIXED = (
+    "run_id", "tenant", "run_type", "instance_id", "instance_name", "flow_kind", "trigger", "mode", "parameters",
+    "actor",
+)  # fmt: skip
 _WHOLE = tuple(name for name in _RUN_FIELDS if name not in _FIXED)
 _STATES = (
     "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
@@ -116,7 +117,7 @@ class StoredReport(NamedTuple):
 
 class RunTrackerStore:
     def __init__(self, conn: AsyncConnection, policy: Policy | None = None) -> None:
-        self._conn = conn
+        self._conn = self.connection = conn
         self.policy = policy or Policy()
 
     # -- locks ---------------------------------------------------------------------------------------------------
@@ -136,22 +137,31 @@ class RunTrackerStore:
         )
         return bool(row["held"])
 
+    async def become_only_creator(self) -> bool:
+        """As `be_only_creator`, without waiting; False: somebody else stores facts of unknown runs now."""
+        [row] = await fetch(
+            self._conn, "select pg_try_advisory_xact_lock(hashtextextended(current_schema() || '.creators', 0)) as held"
+        )
+        return bool(row["held"])
+
     # -- runs ----------------------------------------------------------------------------------------------------
 
     async def load_runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:
         """run id → run, locked. One statement."""
         return {run.run_id: run for run in await self._runs(_BY_ID, run_ids)}
 
-    async def load_runs_of(self, flow_run_ids: Collection[UUID]) -> dict[UUID, Run]:
-        """flow run id → its run, locked. One statement."""
-        runs = await self._runs(_BY_FLOW_RUN, flow_run_ids)
-        return {run.orchestrator_run_id: run for run in runs if run.orchestrator_run_id is not None}
+    async def load_runs_of(self, flow_run_ids: Collection[UUID]) -> list[Run]:
+        """The runs of these flow runs, locked. One statement."""
+        return await self._runs(_BY_FLOW_RUN, flow_run_ids)
 
     async def _runs(self, sql: str, ids: Collection[UUID]) -> list[Run]:
         if not ids:
             return []
-        params = {"ids": list(ids)}
-        return [Run(*row) for row in (await self._conn.execute(statement(sql, params), params)).all()]
+        return [Run(*row) for row in await self._rows(sql, ids=list(ids))]
+
+    async def _rows(self, sql: str, /, **params: Any) -> Sequence[Sequence[Any]]:
+        """Rows as tuples, for values that are built by position."""
+        return (await self._conn.execute(statement(sql, params), params)).all()
 
     async def create_runs(self, runs: Sequence[Run]) -> None:
         """New rows, each with one in the table of its type."""
@@ -216,21 +226,19 @@ class RunTrackerStore:
         params: dict[str, Any] = {
             name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
         }
-        return {(row[0], row[1]) for row in (await self._conn.execute(statement(_KEEP, params), params)).all()}
+        return {(flow_run_id, state_id) for flow_run_id, state_id in await self._rows(_KEEP, **params)}
 
     async def load_observations(self, flow_run_ids: Collection[UUID]) -> dict[UUID, list[Observation]]:
         """flow run id → all its stored states, oldest first."""
         found: dict[UUID, list[Observation]] = {}
         if not flow_run_ids:
             return found
-        rows = await fetch(
-            self._conn,
-            "select flow_run_id, state_id, state_at, state_type, state_name, state_message, run_count, start_time, gone "
-            "from observations where flow_run_id = any(cast(:ids as uuid[])) order by state_at, state_id",
+        rows = await self._rows(
+            "select flow_run_id, state_id, state_at, state_type, state_name, state_message, run_count, start_time, "
+            "gone from observations where flow_run_id = any(cast(:ids as uuid[])) order by state_at, state_id",
             ids=list(flow_run_ids),
         )
-        for row in rows:
-            flow_run_id, *values = row.values()
+        for flow_run_id, *values in rows:
             found.setdefault(flow_run_id, []).append(Observation(*values))
         return found
 
@@ -238,8 +246,7 @@ class RunTrackerStore:
 
     async def keep_waiting(self, waiting: Sequence[Waiting], now: datetime) -> list[Waiting]:
         """Note flow runs that belong to no run yet, and give back what is known of each by now."""
-        rows = await fetch(
-            self._conn,
+        rows = await self._rows(
             """
             insert into waiting_flow_runs as w
                 (flow_run_id, flow_run_name, deployment, claimed_run_id, left_scheduled_at, seen_at)
@@ -257,20 +264,19 @@ class RunTrackerStore:
             deployments=[w.deployment for w in waiting], claims=[w.claimed_run_id for w in waiting],
             lefts=[w.left_scheduled_at for w in waiting],
         )  # fmt: skip
-        return [Waiting(*row.values()) for row in rows]
+        return [Waiting(*row) for row in rows]
 
     async def load_waiting(
         self, *, flow_run_ids: Collection[UUID] = (), claims: Collection[UUID] = (), deployments: Collection[str] = ()
     ) -> list[Waiting]:
         """Flow runs that wait: these, those tagged with one of these run ids, or of one of these deployments."""
-        rows = await fetch(
-            self._conn,
+        rows = await self._rows(
             "select flow_run_id, flow_run_name, deployment, claimed_run_id, left_scheduled_at from waiting_flow_runs "
             "where flow_run_id = any(cast(:ids as uuid[])) or claimed_run_id = any(cast(:claims as uuid[])) "
             "or deployment = any(cast(:deployments as text[])) order by flow_run_id",
             ids=list(flow_run_ids), claims=list(claims), deployments=list(deployments),
         )  # fmt: skip
-        return [Waiting(*row.values()) for row in rows]
+        return [Waiting(*row) for row in rows]
 
     async def no_longer_waiting(self, flow_run_ids: Collection[UUID]) -> None:
         if flow_run_ids:
@@ -281,37 +287,35 @@ class RunTrackerStore:
 
     # -- reports -------------------------------------------------------------------------------------------------
 
-    async def keep_reports(self, reports: Sequence[StoredReport]) -> set[tuple[UUID, int, int]]:
-        """Store what was not stored yet; (run id, attempt, n) of those. One statement."""
+    async def keep_reports(self, reports: Sequence[StoredReport]) -> set[tuple[UUID, str, int, int]]:
+        """Store what was not stored yet; (run id, tenant, attempt, n) of those. One statement."""
         if not reports:
             return set()
         columns = [list(column) for column in zip(*sorted(reports, key=lambda r: (r[0].int, *r[1:4])), strict=True)]
-        rows = await fetch(
-            self._conn,
+        rows = await self._rows(
             """
             insert into reports (run_id, tenant, attempt, n, kind, at, body)
             select * from unnest(cast(:run_id as uuid[]), cast(:tenant as text[]), cast(:attempt as int[]),
                 cast(:n as bigint[]), cast(:kind as text[]), cast(:at as timestamptz[]), cast(:body as jsonb[]))
             on conflict do nothing
-            returning run_id, attempt, n
+            returning run_id, tenant, attempt, n
             """,
             **dict(zip(StoredReport._fields, columns, strict=True)),
         )
-        return {(row["run_id"], row["attempt"], row["n"]) for row in rows}
+        return {(run_id, tenant, attempt, n) for run_id, tenant, attempt, n in rows}
 
     async def load_reports(self, run_ids: Collection[UUID]) -> dict[UUID, list[StoredReport]]:
         """run id → its stored reports, of whichever tenant and attempt."""
         found: dict[UUID, list[StoredReport]] = {}
         if not run_ids:
             return found
-        rows = await fetch(
-            self._conn,
+        rows = await self._rows(
             "select run_id, tenant, attempt, n, kind, at, body from reports "
             "where run_id = any(cast(:ids as uuid[])) order by attempt, n",
             ids=list(run_ids),
         )
         for row in rows:
-            found.setdefault(row["run_id"], []).append(StoredReport(*row.values()))
+            found.setdefault(row[0], []).append(StoredReport(*row))
         return found
 
     async def save_artifacts(self, artifacts: Sequence[Mapping[str, Any]]) -> None:
@@ -338,8 +342,8 @@ class RunTrackerStore:
 
     # -- requests and flows --------------------------------------------------------------------------------------
 
-    async def remember_requests(self, requests: Sequence[RequestStatusChanged]) -> set[UUID]:
-        """Note the newest snapshot of each; the ids of those that were newer than what was known."""
+    async def remember_requests(self, requests: Sequence[RequestStatusChanged]) -> set[tuple[UUID, str]]:
+        """Note the newest snapshot of each; (run id, tenant) of those that were newer than what was known."""
         rows = await fetch(
             self._conn,
             """
@@ -347,28 +351,28 @@ class RunTrackerStore:
             select * from unnest(cast(:ids as uuid[]), cast(:tenants as text[]), cast(:statuses as text[]),
                 cast(:cancels as timestamptz[]), cast(:actors as text[]), cast(:ats as timestamptz[]),
                 cast(:seqs as bigint[]))
-            on conflict (run_id) do update set status = excluded.status, occurred_at = excluded.occurred_at,
+            on conflict (run_id, tenant) do update set status = excluded.status, occurred_at = excluded.occurred_at,
                 cancel_requested_at = excluded.cancel_requested_at, actor = excluded.actor, seq = excluded.seq
-            where excluded.seq > s.seq and excluded.tenant = s.tenant
-            returning run_id
+            where excluded.seq > s.seq
+            returning run_id, tenant
             """,
             ids=[r.run_id for r in requests], tenants=[r.tenant for r in requests],
             statuses=[r.status.value for r in requests], cancels=[r.cancel_requested_at for r in requests],
             actors=[r.actor for r in requests], ats=[r.occurred_at for r in requests], seqs=[r.seq for r in requests],
         )  # fmt: skip
-        return {row["run_id"] for row in rows}
+        return {(row["run_id"], row["tenant"]) for row in rows}
 
-    async def load_cancel_wishes(self, run_ids: Collection[UUID]) -> dict[UUID, tuple[str, datetime, str | None]]:
-        """run id → (tenant, when, by whom) of cancels that came before their run."""
+    async def load_cancel_wishes(self, run_ids: Collection[UUID]) -> dict[tuple[UUID, str], datetime]:
+        """(run id, tenant) → when it was asked for, of cancels that came before their run."""
         if not run_ids:
             return {}
         rows = await fetch(
             self._conn,
-            "select run_id, tenant, cancel_requested_at, actor from seen_requests "
+            "select run_id, tenant, cancel_requested_at from seen_requests "
             "where run_id = any(cast(:ids as uuid[])) and cancel_requested_at is not null",
             ids=list(run_ids),
         )
-        return {row["run_id"]: (row["tenant"], row["cancel_requested_at"], row["actor"]) for row in rows}
+        return {(row["run_id"], row["tenant"]): row["cancel_requested_at"] for row in rows}
 
     async def save_flows(self, flows: Sequence[KnownFlow], instance_seqs: Mapping[UUID, int]) -> None:
         """The flows of these instances are these now; a flow keeps the time since when it has its deployment."""
@@ -404,13 +408,12 @@ class RunTrackerStore:
     async def load_flows(
         self, *, instance_ids: Collection[UUID] = (), deployments: Collection[str] = ()
     ) -> list[KnownFlow]:
-        rows = await fetch(
-            self._conn,
+        rows = await self._rows(
             f"select {', '.join(KnownFlow._fields)} from known_flows where instance_id = any(cast(:ids as uuid[])) "
             "or deployment = any(cast(:deployments as text[])) order by instance_id, flow_kind",
             ids=list(instance_ids), deployments=list(deployments),
         )  # fmt: skip
-        return [KnownFlow(*row.values()) for row in rows]
+        return [KnownFlow(*row) for row in rows]
 
     async def load_unsettled_of(self, instance_ids: Collection[UUID]) -> list[Run]:
         """Runs of these instances that are not over for good, locked."""

@@ -5,10 +5,10 @@ the two partial indexes change at its link, its end and its settling only.
 """
 
 from datetime import date
+from typing import Any
 
 from runtide_schemas.metrics import HEADLINE
 from runtide_schemas.vocabulary import RunType, action_prefix
-from shared.messaging.tables import messaging_tables
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -27,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
+
+from shared.messaging.tables import messaging_tables
 
 metadata = MetaData()
 messaging_tables(metadata)
@@ -210,7 +212,7 @@ Index("known_flows_deployment", known_flows.c.deployment)
 seen_requests = Table(
     "seen_requests", metadata,
     Column("run_id", Uuid, primary_key=True),
-    Column("tenant", Text, nullable=False),
+    Column("tenant", Text, primary_key=True),
     Column("status", Text, nullable=False),
     Column("cancel_requested_at", _AT),
     Column("actor", Text),
@@ -239,7 +241,7 @@ sweeps = Table(
     Column("refused", Text),
 )  # fmt: skip
 
-_TYPES: dict[type, TypeEngine[object]] = {int: BigInteger(), float: Double(), str: Text(), date: Date()}
+_TYPES: dict[type, TypeEngine[Any]] = {int: BigInteger(), float: Double(), str: Text(), date: Date()}
 
 
 def extension_name(run_type: str) -> str:

@@ -1,13 +1,14 @@
 """From what Prefect said to what a run is: a table and a fold. Total: every input gets an answer, none raises.
 
-The fact not to break: facts are folded by (state timestamp, state id), never by arrival. `observe` keeps only what grows
-or is newest, so that any order, and any repetition, ends in the same `Run`; `refresh` computes what is shown.
+The fact not to break: facts are folded by (state timestamp, state id), never by arrival. `observe` keeps only what
+grows or is newest, so that any order, and any repetition, ends in the same `Run`; `refresh` computes what is shown.
 
 Source: Prefect 3 `StateType`, nine values (docs "States"); names are free text, but for those listed in `_NAMED`.
 """
 
+import json
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from runtide_schemas.vocabulary import Outputs, ReportsPolicy, RequestStatus, RunStatus, SubState
@@ -40,6 +41,7 @@ _NAMED: dict[tuple[str, str], SubState] = {
 }
 TERMINAL_TYPES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 STATE_TYPES = frozenset(_BY_TYPE)
+MESSAGE_LIMIT = 10_000
 _ENDS = frozenset({COMPLETED, FAILED, CANCELLED})
 
 
@@ -222,7 +224,9 @@ def refresh(run: Run) -> Moved:
         run.status, run.sub_state, run.previous_status, run.attempt = status, sub_state, previous, attempt
         run.started_at, run.ended_at, run.outputs = started_at, ended_at, outputs
         run.duration_seconds = (
-            max(0.0, (ended_at - started_at).total_seconds()) if started_at is not None and ended_at is not None else None
+            max(0.0, (ended_at - started_at).total_seconds())
+            if started_at is not None and ended_at is not None
+            else None
         )
     run.knowledge_time = _latest(ended_at, run.sealed_at if sealed else None) if status is COMPLETED else None
     run.occurred_at = _latest(
@@ -239,6 +243,22 @@ def _progress(run: Run, status: RunStatus, attempt: int, sealed: bool) -> tuple[
     if run.progress_attempt != attempt:
         return None, None
     return run.progress_value, run.progress_step
+
+
+def error_of(run: Run) -> dict[str, Any] | None:
+    """Why it failed: what the flow reported of this attempt, else what Prefect or the launch said."""
+    if run.status != FAILED:
+        return None
+    if run.sub_state == SubState.LOST:
+        return {"type": "unknown", "message": "The flow run is gone from Prefect.", "code": None, "traceback_ref": None}
+    if run.state_type is None:
+        message = run.request_message or "The run could not be launched."
+        return {"type": "LaunchFailed", "message": message, "code": run.request_code, "traceback_ref": None}
+    if run.reported_error is not None and run.outputs_attempt == run.attempt:
+        reported: dict[str, Any] = json.loads(run.reported_error)
+        return reported
+    message = (run.state_message or "")[:MESSAGE_LIMIT]
+    return {"type": "unknown", "message": message, "code": None, "traceback_ref": None}
 
 
 def shown_cancel_request(run: Run) -> datetime | None:

@@ -88,7 +88,7 @@ def apply(outputs: Outputs, report: Report) -> None:
             outputs.warnings.append(warning)
     if report.kind == "output":
         outputs.sealed_n, outputs.sealed_at = report.n, report.at
-        outputs.digest, outputs.last_data_date = report.digest, report.last_data_date
+        outputs.digest, outputs.last_data_date = report.digest, None if report.empty else report.last_data_date
         outputs.rows_processed, outputs.empty = report.rows_processed, report.empty
 
 
@@ -111,7 +111,9 @@ def take_progress(run: Run, report: Report) -> bool:
 
 
 def merged_inputs(
-    admitted: Mapping[str, Mapping[str, Any]], roles: Mapping[str, Mapping[str, Any]], reported: Mapping[str, str | None]
+    admitted: Mapping[str, Mapping[str, Any]],
+    roles: Mapping[str, Mapping[str, Any]],
+    reported: Mapping[str, str | None],
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """role → input version, and the roles that nobody knows. What the flow reports wins over the admission;
     a role reported without a version is the admitted version, reported.

@@ -1,6 +1,7 @@
 """The first tables of run_tracker."""
 
 from alembic import op
+
 from shared.messaging.tables import create_messaging_tables
 
 revision = "0001"
@@ -87,7 +88,7 @@ _DDL = (
     """
     create table seen_requests (
         run_id uuid not null, tenant text not null, status text not null, cancel_requested_at timestamptz,
-        actor text, occurred_at timestamptz not null, seq bigint not null, primary key (run_id)
+        actor text, occurred_at timestamptz not null, seq bigint not null, primary key (run_id, tenant)
     ) with (fillfactor = 75)
     """,
     """
@@ -171,4 +172,3 @@ def upgrade() -> None:
     create_messaging_tables(op.execute)
     for statement in _DDL:
         op.execute(statement)
-

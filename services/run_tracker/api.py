@@ -1,0 +1,122 @@
+"""`/v1/runs`: what the tracker knows, for its tenant alone. Another tenant's id is 404, as if it did not exist."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import RedirectResponse
+from runtide_schemas.vocabulary import Code, RunStatus, RunType, instance_id_of
+
+from services.run_tracker.reading import Reading
+from services.run_tracker.settings import RunTrackerSettings
+from services.run_tracker.sweep import MARKER
+from shared.auth import Caller
+from shared.http import Ctx, Problem, not_found, requires
+from shared.object_store import S3ObjectStore
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"])
+Reader = Annotated[Caller, Depends(requires("runs:read"))]
+
+
+@router.get("")
+async def list_runs(
+    ctx: Ctx, caller: Reader, instance: str | None = None, run_type: RunType | None = None,
+    status: RunStatus | None = None, limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The newest first. `instance` is a name or an id; `cursor` is that of the answer before."""
+    async with ctx.engine.connect() as conn:
+        reading = Reading(conn)
+        runs = await reading.runs(
+            tenant=caller.tenant, instance_id=instance_id_of(caller.tenant, instance) if instance else None,
+            run_type=run_type, status=status, limit=limit, before=_read_cursor(cursor) if cursor else None,
+        )  # fmt: skip
+        as_of = (await reading.as_of(MARKER)).as_of
+    following = _cursor_of(runs[-1]) if len(runs) == limit else None
+    return {"runs": runs, "cursor": following, "as_of": as_of or ctx.clock()}
+
+
+@router.get("/{run_id}")
+async def show_run(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """The whole run, with the typed metrics of its type."""
+    async with ctx.engine.connect() as conn:
+        reading = Reading(conn)
+        run = await _run(reading, ctx, caller, run_id)
+        headline = await reading.headline(run["run_type"], run_id)
+        as_of = (await reading.as_of(MARKER)).as_of
+    return run | {"headline": headline, "as_of": as_of or ctx.clock()}
+
+
+@router.get("/{run_id}/history")
+async def show_history(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """Each state that Prefect had it in, each word of its request, and what the clock brought."""
+    async with ctx.engine.connect() as conn:
+        reading = Reading(conn)
+        await _run(reading, ctx, caller, run_id)
+        history = await reading.history(run_id)
+        as_of = (await reading.as_of(MARKER)).as_of
+    return {"run_id": run_id, "history": history, "as_of": as_of or ctx.clock()}
+
+
+@router.get("/{run_id}/artifacts")
+async def list_artifacts(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """Of every attempt, the newest first."""
+    async with ctx.engine.connect() as conn:
+        reading = Reading(conn)
+        await _run(reading, ctx, caller, run_id)
+        artifacts = await reading.artifacts(run_id)
+    return {"run_id": run_id, "artifacts": artifacts, "as_of": ctx.clock()}
+
+
+@router.get("/{run_id}/artifacts/{name}", response_class=RedirectResponse, status_code=307)
+async def download_artifact(
+    ctx: Ctx, caller: Reader, run_id: UUID, name: str, attempt: Annotated[int | None, Query(ge=1)] = None
+) -> RedirectResponse:
+    """To a link that holds for a few minutes; of the newest attempt that has it, unless one is named."""
+    settings = ctx.settings
+    assert isinstance(settings, RunTrackerSettings)
+    async with ctx.engine.connect() as conn:
+        reading = Reading(conn)
+        await _run(reading, ctx, caller, run_id)
+        found = [a for a in await reading.artifacts(run_id, name) if attempt in (None, a["attempt"])]
+    if not found:
+        raise not_found("artifact", f"{name} of run {run_id}")
+    ref = found[0]["ref"]
+    url = await S3ObjectStore(settings.s3).presigned_get(
+        ref, expires_seconds=settings.presigned_seconds, download_name=ref.rsplit("/", 1)[1]
+    )
+    return RedirectResponse(url, 307)
+
+
+async def _run(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> dict[str, Any]:
+    run = await reading.run(caller.tenant, run_id)
+    if run is not None:
+        return run
+    status = await reading.is_request(caller.tenant, run_id)
+    if status is None:
+        raise not_found("run", run_id)
+    base = ctx.settings.urls.submission_url or ""
+    raise Problem(
+        404, Code.NOT_A_RUN_YET, "Not a run yet",
+        f"{run_id} is a request with status {status}; no run came of it so far",
+        request_url=f"{base}/v1/requests/{run_id}", request_status=status,
+    )  # fmt: skip
+
+
+def _cursor_of(run: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(f"{run['created_at'].isoformat()}|{run['run_id']}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        at, _, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition("|")
+        return datetime.fromisoformat(at), UUID(run_id)
+    except (ValueError, binascii.Error):
+        raise Problem(
+            422,
+            Code.INVALID_COMMAND,
+            "The cursor is not one of ours",
+            f"got {cursor[:80]!r}; give back `cursor` as it came",
+        ) from None

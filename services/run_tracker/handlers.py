@@ -1,0 +1,186 @@
+"""What each message does: load, decide, save, announce. No broker, no SQL, no commit in this file."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import cast
+from uuid import UUID
+
+from runtide_schemas.instances import InstanceStatusChanged
+from runtide_schemas.prefect import FlowRunStateObserved
+from runtide_schemas.reports import ProgressReported, Report
+from runtide_schemas.requests import RequestStatusChanged
+from runtide_schemas.vocabulary import RunStatus, SubState
+
+from services.run_tracker import registering, reporting, reports, requesting
+from services.run_tracker.domain.run import Run
+from services.run_tracker.following import REPORTS, Following
+from services.run_tracker.linking import link_late, link_strangers, settle
+from services.run_tracker.observations import observation_of
+from services.run_tracker.store import Entry, StoredReport
+from services.run_tracker.telling import LINK, Tracking, tell, tell_progress
+from shared.errors import InvalidMessage
+from shared.messaging.decode import Received
+from shared.messaging.due import Due
+
+_AHEAD = timedelta(days=1)
+_SOON = timedelta(seconds=1)
+
+
+async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], work: Tracking) -> None:
+    """Store every observation; fold those of our runs, and find the runs of those that are nobody's yet."""
+    received: dict[tuple[UUID, UUID], Received[FlowRunStateObserved]] = {}
+    for item in batch:
+        message = item.message
+        if message.state_timestamp > item.at + _AHEAD:
+            raise InvalidMessage(f"a state of {message.state_timestamp}, seen at {item.at}: it is from the future")
+        received.setdefault((message.flow_run_id, message.state_id), item)
+    fresh = await work.store.keep_observations([item.message for item in received.values()])
+    if not fresh:
+        return
+    following = Following(work)
+    runs = await following.runs_of({flow_run_id for flow_run_id, _ in fresh})
+    strangers: dict[UUID, list[FlowRunStateObserved]] = {}
+    for key in fresh:
+        if key[0] not in runs:
+            strangers.setdefault(key[0], []).append(received[key].message)
+    if strangers:
+        runs |= await link_strangers(strangers, following)
+    ours = [
+        (runs[item.message.flow_run_id], observation_of(item.message), item)
+        for item in (received[key] for key in fresh if key[0] in runs)
+    ]
+    ours.sort(key=lambda found: (found[1].at, found[1].state_id))
+    attempts = await following.reports_for_new_attempts(ours)
+    for run, seen, item in ours:
+        following.step(run, seen, attempts, item)
+    await following.save()
+
+
+async def on_requests_status(batch: Sequence[Received[RequestStatusChanged]], work: Tracking) -> None:
+    """An admitted request is a pending run; a launched one has a flow run; a cancel is a wish."""
+    newest: dict[tuple[UUID, str], Received[RequestStatusChanged]] = {}
+    since: dict[UUID, datetime] = {}
+    for item in batch:
+        request = item.message
+        known = newest.get((request.run_id, request.tenant))
+        if known is None or request.seq > known.message.seq:
+            newest[request.run_id, request.tenant] = item
+        if request.status in requesting.MAKES_A_RUN:
+            since[request.run_id] = min(since.get(request.run_id, request.occurred_at), request.occurred_at)
+    fresh = await work.store.remember_requests([newest[key].message for key in sorted(newest)])
+    if not fresh:
+        return
+    await work.store.be_only_creator()
+    following = Following(work)
+    await following.runs({run_id for run_id, _ in fresh})
+    items = [newest[key] for key in sorted(fresh)]
+    await requesting.create(items, since, following)
+    own = [item for item in items if requesting.is_of(following.loaded.get(item.message.run_id), item.message)]
+    await requesting.launch(own, following)
+    for item in own:
+        await requesting.follow(following.loaded[item.message.run_id], item, following)
+    await following.save()
+
+
+async def on_instances_status(batch: Sequence[Received[InstanceStatusChanged]], work: Tracking) -> None:
+    """Which deployment is which instance's flow; flow runs of it that were seen before become runs."""
+    newest: dict[UUID, InstanceStatusChanged] = {}
+    for item in batch:
+        known = newest.get(item.message.instance_id)
+        if known is None or item.message.seq > known.seq:
+            newest[item.message.instance_id] = item.message
+    await work.store.be_only_creator()
+    before = await work.store.load_flows(instance_ids=newest.keys())
+    flows = [flow for instance in newest.values() for flow in registering.flows_of(instance)]
+    await work.store.save_flows(flows, {instance.instance_id: instance.seq for instance in newest.values()})
+    changed = registering.changed(flows, before)
+    if not changed:
+        return
+    following = Following(work)
+    await registering.tell_runs_of(changed, following)
+    await settle(await work.store.load_waiting(deployments={flow.deployment for flow in changed}), following)
+    await following.save()
+
+
+async def on_runs_reports(batch: Sequence[Received[Report]], work: Tracking) -> None:
+    """What flows say of their own runs; reports of a run that is not known yet are kept for it."""
+    following = Following(work)
+    run_ids = {item.message.run_id for item in batch}
+    unknown = run_ids - (await following.runs(run_ids)).keys()
+    if unknown:
+        if await work.store.hold_creators_off():
+            await following.runs(unknown)
+        else:
+            for run_id in unknown:
+                work.schedule(LINK, str(run_id), work.now + _SOON)
+    rows: dict[tuple[UUID, str, int, int], StoredReport] = {}
+    progress: list[Received[ProgressReported]] = []
+    causes: dict[UUID, Received[Report]] = {}
+    for item in batch:
+        run = following.loaded.get(item.message.run_id)
+        if run is not None and item.message.tenant != run.tenant:
+            REPORTS.labels("foreign_tenant").inc()
+            continue
+        causes[item.message.run_id] = item
+        if run is not None and isinstance(item.message, ProgressReported):
+            progress.append(cast("Received[ProgressReported]", item))
+            continue
+        row = reports.to_store(item, run.attempt if run is not None else 1)
+        rows.setdefault((row.run_id, row.tenant, row.attempt, row.n), row)
+    fresh = await work.store.keep_reports(list(rows.values()))
+    await reporting.take_in([rows[key] for key in sorted(fresh)], causes, following)
+    progressed = reporting.take_progress_in(progress, causes, following)
+    await following.save()
+    await work.store.save_progress([run for run in progressed if run.run_id not in following.whole])
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+async def on_seals_due(due: Sequence[Due], work: Tracking) -> None:
+    """The last report did not come: completed all the same, and says so. It may still come."""
+    following = Following(work)
+    for run in (await following.runs([UUID(row.ref) for row in due])).values():
+        if run.sub_state == SubState.WAITING_OUTPUTS:
+            run.unreported_attempt, run.clock_at = run.attempt, work.now
+            tell(run, work)
+            following.whole[run.run_id] = run
+            following.note([_by_clock(run, f"unreported/{run.attempt}", work)])
+    await following.save()
+
+
+async def on_cancels_unconfirmed(due: Sequence[Due], work: Tracking) -> None:
+    """Prefect has not ended the run since the cancel: shown, for a person to look at."""
+    following = Following(work)
+    for run in (await following.runs([UUID(row.ref) for row in due])).values():
+        if run.cancel_requested_at is not None and not RunStatus(run.status).is_terminal:
+            run.cancel_unconfirmed_at = run.clock_at = work.now
+            tell(run, work)
+            following.whole[run.run_id] = run
+            following.note([_by_clock(run, "cancel_unconfirmed", work)])
+    await following.save()
+
+
+def _by_clock(run: Run, entry: str, work: Tracking) -> Entry:
+    return Entry(run.run_id, entry, work.now, "clock", run.status, run.sub_state, run.attempt, seq=run.seq)
+
+
+async def on_progress_due(due: Sequence[Due], work: Tracking) -> None:
+    """The last value of a burst."""
+    runs = (await work.store.load_runs([UUID(row.ref) for row in due])).values()
+    late = [run for run in runs if run.progress_n != run.said_progress_n and not RunStatus(run.status).is_terminal]
+    for run in late:
+        tell_progress(run, work)
+    await work.store.save_progress(late)
+
+
+async def on_links_due(due: Sequence[Due], work: Tracking) -> None:
+    """Facts that came while somebody was creating runs: look again."""
+    following = Following(work)
+    ids = [UUID(row.ref) for row in due]
+    await link_late(ids, following)
+    runs = await following.runs(ids)
+    stored = await work.store.load_reports(runs.keys())
+    for run_id, run in runs.items():
+        following.catch_up_reports(run, stored.get(run_id, ()))
+    await following.save()

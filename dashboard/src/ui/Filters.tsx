@@ -8,28 +8,32 @@ import { Glyph } from "./Mark";
 interface ChipsProps<S extends string> {
   label: string;
   looks: readonly (readonly [S, Look])[];
-  counts: Counts;
+  /** Null: nobody has said yet. */
+  counts: Counts | null;
   chosen: readonly string[];
+  /** Shown only when there are some. */
+  rare?: readonly S[];
   onChange: (statuses: string[]) => void;
 }
 
 /** Counters by status that are the filter too. */
-export function StatusChips<S extends string>({ label, looks, counts, chosen, onChange }: ChipsProps<S>) {
+export function StatusChips<S extends string>({ label, looks, counts, chosen, rare, onChange }: ChipsProps<S>) {
+  const shown = looks.filter(([status]) => !rare?.includes(status) || counts?.has(status) || chosen.includes(status));
   return (
     <div className="chips" role="group" aria-label={label}>
-      {looks.map(([status, look]) => (
+      {shown.map(([status, look]) => (
         <button
           key={status}
           type="button"
           className={`counter tone-${look.tone}`}
           data-status={status}
-          data-none={!counts.has(status)}
+          data-none={!counts?.has(status)}
           aria-pressed={chosen.includes(status)}
           onClick={() => onChange(toggled(chosen, status))}
         >
           <Glyph icon={look.icon} />
           <span className="counter-word">{look.word}</span>
-          <span className="counter-number number">{count(counts.get(status) ?? 0)}</span>
+          <span className="counter-number number">{counts === null ? "–" : count(counts.get(status) ?? 0)}</span>
         </button>
       ))}
     </div>

@@ -43,10 +43,10 @@ export const RunRow = memo(function RunRow({ run, now, today, prefectUi, arrived
         </span>
         <span className="sub">
           {runTypeName(run.run_type)}
+          {(run.attempt ?? 1) > 1 && <span className="tag">attempt {run.attempt}</span>}
           <span className="id" title={run.run_id}>
             {run.run_id.slice(0, 8)}
           </span>
-          {(run.attempt ?? 1) > 1 && <span className="tag">attempt {run.attempt}</span>}
         </span>
       </td>
       <td role="cell" className="c-progress">
@@ -84,7 +84,8 @@ export const RunRow = memo(function RunRow({ run, now, today, prefectUi, arrived
             rel="noreferrer"
             aria-label={`${run.instance_name} ${run.run_id.slice(0, 8)} in Prefect`}
           >
-            Prefect <span aria-hidden="true">↗</span>
+            <span className="wide">Prefect </span>
+            <span aria-hidden="true">↗</span>
           </a>
         )}
       </td>
@@ -138,9 +139,15 @@ function Said({ run }: { run: Run }) {
     case "cancelled":
       return run.progress_pct ? `stopped at ${Math.floor(run.progress_pct)} %` : subStateOr(run, "");
     default: {
-      const parts = [run.last_data_date && `data to ${run.last_data_date}`, run.sub_state && subStateName(run.sub_state)];
-      if (run.outputs === "unreported") parts.push("outputs not reported");
-      return parts.filter(Boolean).join(" · ");
+      const rest = [run.sub_state && subStateName(run.sub_state), run.outputs === "unreported" && "outputs not reported"];
+      const said = rest.filter(Boolean).join(" · ");
+      if (!run.last_data_date) return said;
+      return (
+        <>
+          data to <time className="nowrap">{run.last_data_date}</time>
+          {said && ` · ${said}`}
+        </>
+      );
     }
   }
 }

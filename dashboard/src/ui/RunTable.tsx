@@ -26,7 +26,7 @@ const COLUMNS: readonly (readonly [className: string, title: string, sort: SortK
   ["c-trigger", "Trigger", null],
   ["c-started", "Started", "started"],
   ["c-elapsed", "Elapsed", "elapsed"],
-  ["c-link", "", null],
+  ["c-link", "Prefect", null],
 ];
 
 export function RunTable({ runs, all, query, now, prefectUi, onSort, onInView }: RunTableProps) {
@@ -92,7 +92,7 @@ function Head({ className, title, sort, query, onSort }: HeadProps) {
   if (sort === null) {
     return (
       <th role="columnheader" scope="col" className={className}>
-        {title || <span className="visually-hidden">Link</span>}
+        {title}
       </th>
     );
   }

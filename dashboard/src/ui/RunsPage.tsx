@@ -100,7 +100,7 @@ function RunsTab({ session, view, query, prefectUi, onQuery, runs }: PageProps &
         <StatusChips
           label="Runs by status"
           looks={RUN_CHIPS}
-          counts={countByStatus(candidates)}
+          counts={source.loaded || candidates.length > 0 ? countByStatus(candidates) : null}
           chosen={query.statuses}
           onChange={(statuses) => onQuery({ statuses })}
         />
@@ -147,7 +147,8 @@ function WaitingTab(props: PageProps & { requests: ReturnType<typeof notLaunched
         <StatusChips
           label="Requests by status"
           looks={REQUEST_CHIPS}
-          counts={countByStatus(candidates)}
+          rare={["requested", "cancelled", "launch_failed"]}
+          counts={source.loaded || candidates.length > 0 ? countByStatus(candidates) : null}
           chosen={query.statuses}
           onChange={(statuses) => onQuery({ statuses })}
         />

@@ -30,7 +30,7 @@ def producer_for(settings: KafkaSettings, *, client_id: str) -> AIOKafkaProducer
         enable_idempotence=True,
         acks="all",
         max_batch_size=65_536,
-        linger_ms=1,
+        linger_ms=0,
         request_timeout_ms=20_000,
     )
 

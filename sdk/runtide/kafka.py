@@ -238,20 +238,27 @@ def decoded(topic: Topic, value: bytes | None) -> Message | None:
 
 async def partition_counts(settings: ClientSettings, topics: Sequence[Topic]) -> dict[Topic, int]:
     """Raises: TopicsDiffer where one is missing, KafkaUnavailable."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.brokers, client_id=CLIENT_ID, request_timeout_ms=REQUEST_TIMEOUT_MS
-    )
-    await _start(admin, settings)
-    try:
-        wires = {settings.kafka_prefix + topic.name: topic for topic in topics}
+    wires = {settings.kafka_prefix + topic.name: topic for topic in topics}
+    async with opened_admin(settings) as admin:
         described = await _translated(admin.describe_topics(list(wires)), settings, "the topics cannot be read")
-    finally:
-        await admin.close()
     counts = {wires[found["topic"]]: len(found["partitions"]) for found in described if not found["error_code"]}
     missing = sorted(wire for wire, topic in wires.items() if not counts.get(topic))
     if missing:
         raise TopicsDiffer(f"no topic {', '.join(missing)} in Kafka; run `runtide topics apply`", missing)
     return counts
+
+
+@asynccontextmanager
+async def opened_admin(settings: ClientSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises: KafkaUnavailable."""
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.brokers, client_id=CLIENT_ID, request_timeout_ms=REQUEST_TIMEOUT_MS
+    )
+    await _start(admin, settings)
+    try:
+        yield admin
+    finally:
+        await admin.close()
 
 
 def _consumer(settings: ClientSettings) -> AIOKafkaConsumer:

@@ -120,7 +120,7 @@ def load(environment: Mapping[str, str] | None = None, directory: Path | None = 
             values[name], sources[name] = value, "environment"
         elif value := from_file.get(variable):
             values[name], sources[name] = value, str(stack_file)
-    claims = _claims(values.get("token"))
+    claims = claims_of(values.get("token"))
     if "tenant" not in values and isinstance(claims.get("tenant"), str):
         values["tenant"], sources["tenant"] = claims["tenant"], "RUNTIDE_TOKEN"
     if "tenant" not in values:
@@ -178,7 +178,7 @@ def _contradiction(env: Mapping[str, str], from_file: Mapping[str, str]) -> str 
     return None
 
 
-def _claims(token: str | None) -> dict[str, Any]:
+def claims_of(token: str | None) -> dict[str, Any]:
     """What the token says of its bearer; the services verify it, we only read."""
     try:
         payload = (token or "").split(".")[1]

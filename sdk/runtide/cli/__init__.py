@@ -1,0 +1,54 @@
+"""The command line `runtide`.
+
+Exit codes: 0 completed or skipped, 1 failed, 2 usage, 3 refused, 4 cancelled or expired, 124 timed out, 130 detached.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runtide.cli import dead_letters, topics
+from runtide.cli.apply import apply
+from runtide.cli.doctor import config, doctor
+from runtide.cli.lists import instances, lineage, requests, run, runs
+from runtide.cli.submit import cancel, submit
+from runtide.cli.watch import watch
+
+app = typer.Typer(
+    name="runtide",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask for runs, follow them, and see what is fresh. Exit codes: 0 completed or skipped, 1 failed, 2 usage, "
+    "3 refused, 4 cancelled or expired, 124 timed out.",
+)
+for _command in (apply, submit, watch, requests, runs, run, instances, lineage, cancel, doctor, config):
+    app.command()(_command)
+app.add_typer(topics.app, name="topics")
+app.add_typer(dead_letters.app, name="dead-letters")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"runtide {version('runtide')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m runtide.cli`."""
+
+from runtide.cli import main
+
+main()

@@ -1,0 +1,174 @@
+"""`runtide requests`, `runs`, `run`, `instances` and `lineage`: what the services know, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from runtide_schemas.vocabulary import RequestStatus, RunStatus, RunType
+
+from runtide.cli.output import Output, moment
+from runtide.cli.session import Exit, Json, Limit, rows_of, suggestion, with_client
+from runtide.client import Runtide
+from runtide.errors import NotFound
+
+Cursor = Annotated[str | None, typer.Option(help="Where the previous page ended.")]
+Instance = Annotated[str | None, typer.Option(help="Only of this instance (name or id).")]
+
+
+def requests(
+    status: Annotated[RequestStatus | None, typer.Option(help="Only these.")] = None,
+    instance: Instance = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """The newest requests: what was asked for, and what became of it."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        body = await client.requests(limit=limit, cursor=cursor, status=status, instance=instance)
+        columns = (
+            "run_id",
+            "instance_name",
+            "flow_kind",
+            "status",
+            "code",
+            "gate",
+            "trigger",
+            "occurred_at",
+            "message",
+        )
+        _print(out, body, "requests", columns, empty="no requests")
+        return None
+
+    with_client(out, command)
+
+
+def runs(
+    instance: Instance = None,
+    run_type: Annotated[RunType | None, typer.Option(help="Only of this type.")] = None,
+    status: Annotated[RunStatus | None, typer.Option(help="Only these.")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """The newest runs."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        body = await client.runs(limit=limit, cursor=cursor, instance=instance, run_type=run_type, status=status)
+        columns = (
+            "run_id", "instance_name", "run_type", "status", "sub_state", "progress_pct", "trigger", "started_at",
+            "duration_seconds",
+        )  # fmt: skip
+        _print(out, body, "runs", columns, empty="no runs")
+        return None
+
+    with_client(out, command)
+
+
+def run(run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")], as_json: Json = False) -> None:
+    """Everything about a run; about its request while (or if) it is only that."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        attached = client.attach(run_id)
+        try:
+            body = await client.api.get("run_tracker", f"/v1/runs/{attached.id}")
+        except NotFound as error:
+            if error.code != "NOT_A_RUN_YET" and not client.settings.has("submission"):
+                raise
+            body = await client.api.get("submission", f"/v1/requests/{attached.id}")
+        if as_json:
+            out.json(body)
+            return None
+        out.fields({name: value for name, value in body.items() if not isinstance(value, dict | list)})
+        for name in ("parameters", "metrics", "artifacts", "input_versions", "error", "blockers"):
+            _section(out, name, body.get(name))
+        return None
+
+    with_client(out, command)
+
+
+def instances(limit: Limit = 200, cursor: Cursor = None, as_json: Json = False) -> None:
+    """The instances of the tenant and how fresh they are."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        body = await client.instances(limit=limit, cursor=cursor)
+        if as_json:
+            out.json(body)
+            return None
+        rows = [
+            (
+                row.get("name"),
+                row.get("instance_type"),
+                row.get("status"),
+                _flows(row),
+                _reasons(row),
+                row.get("instance_id"),
+            )
+            for row in rows_of(body, "instances")
+        ]
+        columns = ("name", "instance_type", "status", "flows", "why", "instance_id")
+        out.table(columns, rows, empty="no instances; register some with: runtide apply platform.yaml")
+        return None
+
+    with_client(out, command)
+
+
+def lineage(
+    instance: Annotated[str, typer.Argument(help="Name or id of the instance.")],
+    direction: Annotated[str, typer.Option(help="upstream, downstream or both.")] = "both",
+    depth: Annotated[int, typer.Option(min=1, max=50, help="How many edges away.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """What an instance reads, and who reads it."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        try:
+            body = await client.lineage(instance, direction=direction, max_depth=depth)
+        except NotFound as error:
+            raise NotFound(f"{error}{await suggestion(client, instance)}", status=404, code=error.code) from None
+        if as_json:
+            out.json(body)
+            return None
+        nodes = rows_of(body, "nodes")
+        rows = [(node.get("name"), node.get("direction"), node.get("status"), node.get("type")) for node in nodes]
+        out.table(("name", "direction", "status", "type"), rows, empty="nothing is connected to it")
+        return None
+
+    with_client(out, command)
+
+
+def _print(out: Output, body: dict[str, Any], name: str, columns: Sequence[str], *, empty: str) -> None:
+    if out.as_json:
+        out.json(body)
+        return
+    rows = [
+        [moment(row.get(column)) if column.endswith("_at") else row.get(column) for column in columns]
+        for row in rows_of(body, name)
+    ]
+    out.table(columns, rows, empty=empty)
+    if body.get("cursor"):
+        out.note(f"more with: --cursor {body['cursor']}", style="dim")
+
+
+def _flows(row: dict[str, Any]) -> str:
+    return ", ".join(f"{flow.get('kind')}: {flow.get('status')}" for flow in rows_of(row, "flows"))
+
+
+def _reasons(row: dict[str, Any]) -> str:
+    return "; ".join(dict.fromkeys(str(flow["reason"]) for flow in rows_of(row, "flows") if flow.get("reason"))) or "-"
+
+
+def _section(out: Output, name: str, value: Any) -> None:
+    if not value:
+        return
+    out.line()
+    out.line(name.replace("_", " "))
+    items = value if isinstance(value, dict) else {str(index): item for index, item in enumerate(value, start=1)}
+    out.fields({f"  {key}": item for key, item in items.items()})

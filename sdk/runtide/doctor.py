@@ -1,0 +1,159 @@
+"""Is everything there? Each part is looked at for itself; a finding says what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from aiokafka.errors import KafkaError
+
+from runtide import topics
+from runtide.api import Api
+from runtide.errors import RuntideError
+from runtide.kafka import opened_admin
+from runtide.settings import SERVICES, ClientSettings, claims_of
+
+State = Literal["ok", "warning", "failed", "skipped"]
+TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    part: str
+    state: State
+    said: str
+    to_do: str | None = None
+
+
+async def examine(settings: ClientSettings, transport: httpx.AsyncBaseTransport | None = None) -> list[Finding]:
+    """All findings, in the order in which to read them."""
+    api = Api(settings, transport)
+    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, transport=transport) as http:
+        try:
+            groups = await asyncio.gather(
+                _kafka(settings),
+                *(_service(api, settings, service) for service in SERVICES),
+                _prefect(http, settings),
+                _s3(http, settings),
+                _realtime(http, settings),
+            )
+        finally:
+            await api.close()
+    return [_token(settings), *(finding for group in groups for finding in group)]
+
+
+def healthy(findings: Sequence[Finding]) -> bool:
+    return all(finding.state != "failed" for finding in findings)
+
+
+def _token(settings: ClientSettings) -> Finding:
+    if not settings.token:
+        return Finding(
+            "token", "warning", "RUNTIDE_TOKEN is not set", "without it only Kafka works; `make up` makes one"
+        )
+    claims = claims_of(settings.token)
+    if claims.get("tenant") != settings.tenant:
+        said = f"RUNTIDE_TOKEN is of tenant {claims.get('tenant')!r}, RUNTIDE_TENANT is {settings.tenant!r}"
+        return Finding("token", "failed", said, "set both from the same stack.env")
+    expires = claims.get("exp")
+    if isinstance(expires, int | float) and datetime.fromtimestamp(expires, UTC) < datetime.now(UTC):
+        said = f"RUNTIDE_TOKEN expired at {datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M}Z"
+        return Finding("token", "failed", said, "get a new one; `make up` writes one into .runtide/stack.env")
+    return Finding("token", "ok", f"{claims.get('sub')} of {settings.tenant}: {claims.get('scope') or 'no scopes'}")
+
+
+async def _kafka(settings: ClientSettings) -> list[Finding]:
+    if not settings.kafka_bootstrap:
+        return [Finding("kafka", "skipped", "RUNTIDE_KAFKA_BOOTSTRAP is not set")]
+    try:
+        async with asyncio.timeout(TIMEOUT_SECONDS * 2), opened_admin(settings) as admin:
+            brokers = len((await admin.describe_cluster())["brokers"])
+            changes = await topics.plan(admin, prefix=settings.kafka_prefix)
+    except (RuntideError, KafkaError, TimeoutError) as error:
+        return [Finding("kafka", "failed", str(error) or repr(error), "is the broker up? `make status`, `make up`")]
+    found = Finding("kafka", "ok", f"{brokers} broker{'s' if brokers != 1 else ''} at {settings.kafka_bootstrap}")
+    if not changes:
+        return [found, Finding("topics", "ok", "as this version wants them")]
+    said = "; ".join(f"{change.topic}: {change.what}" for change in changes[:3])
+    more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+    state: State = "failed" if any(change.fatal for change in changes) else "warning"
+    return [found, Finding("topics", state, said + more, "runtide topics apply")]
+
+
+async def _service(api: Api, settings: ClientSettings, service: str) -> list[Finding]:
+    if not settings.has(service):
+        return [Finding(service, "skipped", f"RUNTIDE_{service.upper()}_URL is not set")]
+    try:
+        status, body = await api.ready(service)
+    except RuntideError as error:
+        return [Finding(service, "failed", str(error), f"`make status`, `make logs PART={service}`")]
+    degraded = body.get("degraded")
+    parts = [f"{part}: {_problem(value)}" for part, value in degraded.items()] if isinstance(degraded, dict) else []
+    if status == 200:
+        if parts:
+            return [
+                Finding(service, "warning", f"ready, but {'; '.join(parts)}", "its work waits and goes on by itself")
+            ]
+        return [Finding(service, "ok", f"ready at {settings.url_of(service)}")]
+    checks = body.get("checks")
+    wrong = [
+        f"{name}: {_problem(check)}"
+        for name, check in (checks.items() if isinstance(checks, dict) else ())
+        if isinstance(check, dict) and not check.get("ok")
+    ]
+    said = "; ".join(wrong) or f"/readyz answered {status}"
+    return [Finding(service, "failed", f"not ready: {said}", f"`make logs PART={service}`")]
+
+
+async def _prefect(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding]:
+    return await _answers(
+        http, "prefect", settings.prefect_api_url, "/health", "runs wait until it answers", exact=True
+    )
+
+
+async def _s3(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding]:
+    return await _answers(http, "s3", settings.s3_endpoint, "", "artifacts cannot be stored or read until it answers")
+
+
+async def _realtime(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding]:
+    to_do = "pages show their age until it answers; nothing is lost"
+    found = await _answers(http, "realtime", settings.centrifugo_api_url, "/health", to_do)
+    if settings.centrifugo_ws_url and found[0].state == "ok":
+        address = urlsplit(settings.centrifugo_ws_url)
+        port = address.port or (443 if address.scheme == "wss" else 80)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                _, writer = await asyncio.open_connection(address.hostname, port)
+        except (OSError, TimeoutError) as error:
+            return [Finding("realtime", "failed", f"{settings.centrifugo_ws_url} does not answer: {error}", to_do)]
+        writer.close()
+        await writer.wait_closed()
+    return found
+
+
+async def _answers(
+    http: httpx.AsyncClient, part: str, url: str | None, path: str, to_do: str, *, exact: bool = False
+) -> list[Finding]:
+    """Any answer will do, unless `exact`: then it must be a good one."""
+    if not url:
+        return [Finding(part, "skipped", "its address is not set")]
+    try:
+        answer = await http.get(url.rstrip("/") + path)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        return [Finding(part, "failed", f"{url} does not answer: {error or type(error).__name__}", to_do)]
+    if answer.status_code >= 500 or (exact and answer.is_error):
+        return [Finding(part, "failed", f"{url} answered {answer.status_code}", to_do)]
+    return [Finding(part, "ok", f"answers at {url}")]
+
+
+def _problem(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    if pending := value.get("pending"):
+        return f"migrations not applied: {pending}"
+    return str(value.get("problem") or {name: part for name, part in value.items() if name != "ok"})

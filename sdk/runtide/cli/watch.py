@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from runtide_schemas.runs import RunStatusChanged
 
 from runtide.board import Board, Row
 from runtide.cli.following import sentence
@@ -20,7 +22,7 @@ from runtide.cli.submit import watch_run
 from runtide.client import Runtide
 from runtide.errors import ApiError, Unavailable
 from runtide.following import Followed
-from runtide.runs import RunStatusChanged, snapshot_in
+from runtide.runs import snapshot_in
 
 _SHOWN = 30
 
@@ -36,8 +38,6 @@ def watch(
         watch_run(out, run_id, timeout)
 
     async def command(client: Runtide) -> Exit | None:
-        import asyncio
-
         try:
             async with asyncio.timeout(timeout):
                 await _watch_all(client, out)

@@ -31,21 +31,12 @@ class Market:
     factors: pd.DataFrame
 
 
-def load_market(now: datetime, *, hold_back_sessions: int = 0, start: date | None = None) -> Market:
-    """What is known at `now` (aware): everything up to the last session before that day in New York.
-
-    `hold_back_sessions` pretends that the newest sessions are not published yet.
-    """
+def load_market(now: datetime) -> Market:
+    """What is known at `now` (aware): everything up to the last session before that day in New York."""
     prices, benchmark, factors = _source()
     sessions = _sessions_before(now.astimezone(ZONE).date())
-    if hold_back_sessions:
-        sessions = sessions[:-hold_back_sessions]
     sessions = sessions[-len(prices) :]
-    rows = len(sessions)
-    dated = [frame.iloc[:rows].set_axis(sessions) for frame in (prices, benchmark, factors)]
-    if start is not None:
-        dated = [frame.loc[str(start) :] for frame in dated]
-    return Market(*dated)
+    return Market(*(frame.iloc[: len(sessions)].set_axis(sessions) for frame in (prices, benchmark, factors)))
 
 
 def _sessions_before(day: date) -> pd.DatetimeIndex:

@@ -24,6 +24,7 @@ os.environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "1")
 os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "runtide.flow")
 
 DEPLOYMENT = "prod"
+HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows: three without one, and a run is shown as unresponsive
 WARM = (
     "prefect.flow_engine",
     "prefect.runtime.flow_run",
@@ -70,7 +71,12 @@ async def serve() -> None:
     from examples.quant.deployments import FLOWS
 
     start_by_fork()
-    runner = Runner(name="quant", limit=int(os.environ.get("QUANT_MAX_FLOW_RUNS", "4")), pause_on_shutdown=False)
+    runner = Runner(
+        name="quant",
+        limit=int(os.environ.get("QUANT_MAX_FLOW_RUNS", "4")),
+        pause_on_shutdown=False,
+        heartbeat_seconds=HEARTBEAT_SECONDS,
+    )
     for flow in FLOWS:
         await runner.aadd_flow(flow, name=DEPLOYMENT)
     print(f"serving {', '.join(f'{flow.name}/{DEPLOYMENT}' for flow in FLOWS)}", flush=True)

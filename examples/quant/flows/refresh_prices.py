@@ -2,9 +2,10 @@
 
 import time
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
+from pydantic import Field
 from runtide.flow import digest_of, report_run
 
 from examples.quant.catalog import Catalog
@@ -15,10 +16,13 @@ def refresh_prices(
     run_id: str | None = None,
     mode: Literal["incremental", "overwrite", "preview"] = "incremental",
     start: date | None = None,
-    hold_back_sessions: int = 0,
+    hold_back_sessions: Annotated[int, Field(ge=0, le=2520)] = 0,
     instance: str = "prices",
 ) -> None:
-    """Incremental appends the sessions that are missing; overwrite takes history anew, from `start`."""
+    """Incremental appends the sessions that are missing; overwrite takes history anew.
+
+    `start` leaves earlier sessions out; `hold_back_sessions` pretends that the newest are not published yet.
+    """
     from examples.quant.data import load_market
     from examples.quant.tables import merge
 
@@ -26,11 +30,14 @@ def refresh_prices(
     with report_run(run_id) as run:
         catalog = Catalog(run.tenant)
         run.progress(5, step="fetch", detail="daily closes from skfolio")
-        market = load_market(datetime.now(UTC), hold_back_sessions=hold_back_sessions, start=start)
+        market = load_market(datetime.now(UTC))
+        fetched = market.prices.iloc[: len(market.prices) - hold_back_sessions].loc[
+            str(start or market.prices.index[0]) :
+        ]
         run.progress(45, step="compare")
         known = catalog.latest(instance, "refresh") is not None
         previous = catalog.frame(instance, "refresh", "prices") if known else None
-        merged = merge(previous, market.prices, mode)
+        merged = merge(previous, fetched, mode)
         prices = merged.frame
         run.progress(65, step="check")
         if prices.isna().to_numpy().any() or not prices.index.is_monotonic_increasing or not prices.index.is_unique:
@@ -47,7 +54,7 @@ def refresh_prices(
         run.complete(
             metrics={
                 "rows_added": merged.inserted,
-                "rows_fetched": market.prices.size,
+                "rows_fetched": fetched.size,
                 "rows_inserted": merged.inserted,
                 "rows_updated": merged.updated,
                 "rows_deleted": merged.deleted,

@@ -39,6 +39,7 @@ class Following:
         self.stepped: dict[UUID, Run] = {}
         self.whole: dict[UUID, Run] = {}
         self.remeasured: dict[UUID, Run] = {}
+        self.artifacts: list[dict[str, Any]] = []
         self.newest = self.late = 0
 
     async def runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:
@@ -88,7 +89,9 @@ class Following:
 
     def open_attempt(self, run: Run, attempt: int, stored: Sequence[StoredReport]) -> bool:
         """From now on the run shows what this attempt reported; says whether that looks different."""
-        folded = reports.fold_stored(run, attempt, stored, self.store.policy.bucket)
+        bucket = self.store.policy.bucket
+        folded = reports.fold_stored(run, attempt, stored, bucket)
+        self.artifacts += [row for report in stored if (row := reports.artifact_row(run, report, bucket)) is not None]
         if attempt != run.outputs_attempt:
             run.said_decile = 0
         changed = reports.set_outputs(run, folded)
@@ -150,6 +153,7 @@ class Following:
         for run_type, runs in sorted(by_type.items()):
             rows = to_json([reports.headline_row(run) for run in runs]).decode()
             await self.store.save_headlines(run_type, rows)
+        await self.store.save_artifacts(self.artifacts)
         await self.store.record(self.entries)
 
     def note(self, entries: Iterable[Entry]) -> None:

@@ -24,7 +24,6 @@ async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Foll
     for row in fresh:
         by_run.setdefault(row.run_id, []).append(row)
     refold: list[UUID] = []
-    artifacts = []
     for run_id, rows in by_run.items():
         run = following.loaded.get(run_id)
         if run is None:
@@ -34,8 +33,8 @@ async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Foll
         outputs, in_order = reports.outputs_of(run), True
         for row in rows:
             report = reports.read(run, row, store.policy.bucket)
-            if report.artifact is not None:
-                artifacts.append(reports.artifact_row(row, run_id))
+            if (artifact := reports.artifact_row(run, row, store.policy.bucket)) is not None:
+                following.artifacts.append(artifact)
             answer = place(outputs, report)
             REPORTS.labels(answer).inc()
             if answer == "applied":
@@ -46,7 +45,6 @@ async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Foll
             following.outputs_changed(run, reports.set_outputs(run, outputs), causes[run_id])
         else:
             refold.append(run_id)
-    await store.save_artifacts(artifacts)
     everything = await store.load_reports(refold)
     for run_id in refold:
         following.refold(following.loaded[run_id], everything.get(run_id, ()), causes[run_id])

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from pydantic_core import from_json, to_json
 from runtide_schemas import reports as wire
@@ -192,11 +191,13 @@ def headline_row(run: Run) -> dict[str, Any]:
     return {"run_id": str(run.run_id)} | {name: values.get(name) for name in HEADLINE[run_type]}
 
 
-def artifact_row(stored: StoredReport, run_id: UUID) -> dict[str, Any]:
-    """The row of one artifact report."""
+def artifact_row(run: Run, stored: StoredReport, bucket: str) -> dict[str, Any] | None:
+    """The row of an artifact report; None for any other, and for one that was refused."""
+    if stored.kind != "artifact" or stored.tenant != run.tenant or read(run, stored, bucket).artifact is None:
+        return None
     body = from_json(stored.body)
     return {
-        "run_id": run_id, "attempt": stored.attempt, "name": body["name"], "n": stored.n, "ref": body["ref"],
+        "run_id": run.run_id, "attempt": stored.attempt, "name": body["name"], "n": stored.n, "ref": body["ref"],
         "size_bytes": body.get("size_bytes"), "sha256": body.get("sha256"), "content_type": body.get("content_type"),
         "reported_at": stored.at,
     }  # fmt: skip

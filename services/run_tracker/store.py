@@ -65,7 +65,8 @@ def _update(columns: Sequence[str]) -> str:
     )
 
 
-_SELECT = f"select {', '.join(_RUN_FIELDS)} from runs"
+_AS_TEXT = tuple(f"cast({name} as text)" if _pg_type(name) == "jsonb" else name for name in _RUN_FIELDS)
+_SELECT = f"select {', '.join(_AS_TEXT)} from runs"
 _BY_FLOW_RUN = f"{_SELECT} where orchestrator_run_id = any(cast(:ids as uuid[])) order by run_id for update"
 _BY_ID = f"{_SELECT} where run_id = any(cast(:ids as uuid[])) order by run_id for update"
 _INSERT = f"insert into runs ({', '.join(_RUN_FIELDS)}) select * from unnest({_unnest(_RUN_FIELDS)})"
@@ -88,6 +89,9 @@ select * from unnest(
     cast(:message as text[]), cast(:seq as bigint[]))
 on conflict do nothing
 """
+
+
+_FLOW_AS_TEXT = tuple("cast(roles as text)" if name == "roles" else name for name in KnownFlow._fields)
 
 
 class Entry(NamedTuple):
@@ -310,7 +314,7 @@ class RunTrackerStore:
         if not run_ids:
             return found
         rows = await self._rows(
-            "select run_id, tenant, attempt, n, kind, at, body from reports "
+            "select run_id, tenant, attempt, n, kind, at, cast(body as text) from reports "
             "where run_id = any(cast(:ids as uuid[])) order by attempt, n",
             ids=list(run_ids),
         )
@@ -409,7 +413,7 @@ class RunTrackerStore:
         self, *, instance_ids: Collection[UUID] = (), deployments: Collection[str] = ()
     ) -> list[KnownFlow]:
         rows = await self._rows(
-            f"select {', '.join(KnownFlow._fields)} from known_flows where instance_id = any(cast(:ids as uuid[])) "
+            f"select {', '.join(_FLOW_AS_TEXT)} from known_flows where instance_id = any(cast(:ids as uuid[])) "
             "or deployment = any(cast(:deployments as text[])) order by instance_id, flow_kind",
             ids=list(instance_ids), deployments=list(deployments),
         )  # fmt: skip

@@ -238,10 +238,10 @@ def refresh(run: Run) -> Moved:
 
 def _progress(run: Run, status: RunStatus, attempt: int, sealed: bool) -> tuple[float | None, str | None]:
     """Whatever was reported whole is at 100 %, in no step; else the newest progress of this attempt."""
+    if status is PENDING or (run.progress_attempt != attempt and not sealed and status is not COMPLETED):
+        return None, None
     if sealed or status is COMPLETED:
         return 100.0, None
-    if run.progress_attempt != attempt:
-        return None, None
     return run.progress_value, run.progress_step
 
 

@@ -27,7 +27,9 @@ export function App() {
 
   if (token === null) return <SignIn refused={refused} onToken={signIn} />;
   if (config === null) return <Opening problem={problem} onRetry={retry} />;
-  return <SignedIn key={token} config={config} token={token} onSignOut={signOut} />;
+  const tenant = tenantOf(token) ?? config.tenant;
+  if (tenant === null) return <SignIn refused onToken={signIn} />;
+  return <SignedIn key={token} config={config} tenant={tenant} token={token} onSignOut={signOut} />;
 }
 
 function Opening({ problem, onRetry }: { problem: string | null; onRetry: () => void }) {
@@ -52,20 +54,21 @@ function Opening({ problem, onRetry }: { problem: string | null; onRetry: () => 
 
 interface SignedInProps {
   config: Config;
+  tenant: string;
   token: string;
   onSignOut: (refused: boolean) => void;
 }
 
-function SignedIn({ config, token, onSignOut }: SignedInProps) {
-  const tenant = tenantOf(token) ?? config.tenant;
+function SignedIn({ config, tenant, token, onSignOut }: SignedInProps) {
   const session = useMemo(() => {
     const api = new Api(token);
-    return new Session(
+    return new Session({
       tenant,
-      (events) => new CentrifugeRealtime(api, config.notifier, events),
-      new HttpSnapshots(api, config),
-      () => onSignOut(true),
-    );
+      clockAheadMs: config.clockAheadMs,
+      realtime: (events) => new CentrifugeRealtime(api, config.notifier, events),
+      snapshots: new HttpSnapshots(api, config),
+      onUnauthorized: () => onSignOut(true),
+    });
   }, [config, tenant, token, onSignOut]);
   useEffect(() => {
     const noteOnline = () => session.setOnline(navigator.onLine);

@@ -1,24 +1,19 @@
-/** The server's clock, judged by its answers, and how long events take to the screen, judged by their own time. */
+/** How long events take to the screen, judged by their own time and the server's clock. */
 
 import { instant } from "./http";
 
 const SAMPLES = 9;
 
 export class Delays {
-  #offsetMs = 0;
-  #uncertaintyMs = Number.POSITIVE_INFINITY;
+  readonly #aheadMs: number;
   #lags: number[] = [];
 
-  /** An answer that said "it is `asOf` here"; the quickest one is the best witness. */
-  clock(asOf: number, askedAt: number, answeredAt: number): void {
-    const uncertainty = (answeredAt - askedAt) / 2;
-    if (uncertainty > this.#uncertaintyMs) return;
-    this.#uncertaintyMs = uncertainty;
-    this.#offsetMs = asOf - (askedAt + uncertainty);
+  constructor(clockAheadMs: number) {
+    this.#aheadMs = clockAheadMs;
   }
 
   now(local: number): number {
-    return local + this.#offsetMs;
+    return local + this.#aheadMs;
   }
 
   heard(message: unknown, local: number): void {

@@ -1,12 +1,15 @@
 /** HTTP to the services: bearer token, a time limit, and problems as one error class with a sentence for people. */
 
 export interface Config {
-  tenant: string;
+  /** Only where the token does not say it. */
+  tenant: string | null;
   submission: string;
   run_tracker: string;
   lineage: string;
   notifier: string;
   prefect_ui: string | null;
+  /** How far the server's clock is ahead of this machine's. */
+  clockAheadMs: number;
 }
 
 export class Problem extends Error {
@@ -28,12 +31,36 @@ export interface Page {
 
 const TIMEOUT_MS = 10_000;
 
+/** A null address is this page's own: behind an ingress all services are one origin. */
 export async function readConfig(): Promise<Config> {
-  const config = (await readJson("config.json", {})) as Partial<Config>;
-  for (const name of ["tenant", "submission", "run_tracker", "lineage", "notifier"] as const) {
-    if (typeof config[name] !== "string") throw new Problem(0, `config.json does not say where ${name} is.`);
+  const askedAt = Date.now();
+  const { answer, date } = await readJson("config.json", {});
+  const config = answer as Partial<Record<keyof Config, string | null>>;
+  const { tenant = null, submission, run_tracker, lineage, notifier, prefect_ui = null } = config;
+  const services = { submission, run_tracker, lineage, notifier };
+  for (const [name, address] of Object.entries(services)) {
+    if (address === undefined) throw new Problem(0, `says in config.json nothing of ${name}`);
   }
-  return { prefect_ui: null, ...config } as Config;
+  const own = (address: string | null | undefined) => address ?? "";
+  return {
+    tenant,
+    submission: own(submission),
+    run_tracker: own(run_tracker),
+    lineage: own(lineage),
+    notifier: own(notifier),
+    prefect_ui,
+    clockAheadMs: clockAhead(date, askedAt, Date.now()),
+  };
+}
+
+const SURE_MS = 2_000;
+
+/** The Date header knows whole seconds, so what it can not tell from network time counts as none. */
+export function clockAhead(date: string | null, askedAt: number, answeredAt: number): number {
+  const said = instant(date);
+  if (said === null) return 0;
+  const ahead = said + 500 - (askedAt + answeredAt) / 2;
+  return Math.abs(ahead) > SURE_MS + (answeredAt - askedAt) ? Math.round(ahead) : 0;
 }
 
 export class Api {
@@ -46,18 +73,18 @@ export class Api {
   async page(base: string, path: string): Promise<Page> {
     const answer = await this.get(base, path);
     const list = Object.values(answer).find(Array.isArray) ?? [];
-    const next = answer["next_cursor"] ?? answer["cursor"];
+    const next = answer["cursor"];
     return { items: list, next: typeof next === "string" && next !== "" ? next : null, asOf: instant(answer["as_of"]) };
   }
 
   async get(base: string, path: string): Promise<Record<string, unknown>> {
-    return (await readJson(address(base, path), { headers: this.#headers() })) as Record<string, unknown>;
+    return (await readJson(address(base, path), { headers: this.#headers() })).answer;
   }
 
   async post(base: string, path: string, body: unknown): Promise<Record<string, unknown>> {
     const headers = { ...this.#headers(), "content-type": "application/json" };
     const init = { method: "POST", headers, body: JSON.stringify(body) };
-    return (await readJson(address(base, path), init)) as Record<string, unknown>;
+    return (await readJson(address(base, path), init)).answer;
   }
 
   #headers(): Record<string, string> {
@@ -69,7 +96,7 @@ function address(base: string, path: string): string {
   return base.replace(/\/$/, "") + path;
 }
 
-async function readJson(url: string, init: RequestInit): Promise<unknown> {
+async function readJson(url: string, init: RequestInit) {
   let response: Response;
   try {
     response = await fetch(url, { ...init, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -80,7 +107,7 @@ async function readJson(url: string, init: RequestInit): Promise<unknown> {
   const answer: unknown = await response.json().catch(() => null);
   if (!response.ok) throw new Problem(response.status, `answered ${response.status}${titleOf(answer)}`);
   if (typeof answer !== "object" || answer === null) throw new Problem(response.status, "answered something else than JSON");
-  return answer;
+  return { answer: answer as Record<string, unknown>, date: response.headers.get("date") };
 }
 
 function titleOf(answer: unknown): string {

@@ -47,15 +47,16 @@ let session: Session;
 beforeEach(() => {
   vi.useFakeTimers();
   snapshots = new FakeSnapshots();
-  session = new Session(
-    "acme",
-    (heard) => {
+  session = new Session({
+    tenant: "acme",
+    clockAheadMs: 0,
+    realtime: (heard) => {
       events = heard;
       return { start: () => undefined, stop: () => undefined, setChannels: (asked) => (channels = asked) };
     },
     snapshots,
-    () => undefined,
-  );
+    onUnauthorized: () => undefined,
+  });
   session.start();
 });
 

@@ -25,6 +25,14 @@ export interface View {
   readonly now: number;
 }
 
+export interface SessionParts {
+  tenant: string;
+  clockAheadMs: number;
+  realtime: RealtimeFactory;
+  snapshots: Snapshots;
+  onUnauthorized: () => void;
+}
+
 const WITHOUT_REALTIME_MS = 3_000;
 const GATHER_RUNS_MS = 250;
 const MOST_RUNS = 2_000;
@@ -35,7 +43,7 @@ export class Session {
   readonly #snapshots: Snapshots;
   readonly #sources: Sources;
   readonly #frames = new Frames(() => this.#paint());
-  readonly #delays = new Delays();
+  readonly #delays: Delays;
   readonly #listeners = new Set<() => void>();
   readonly #subscribed = new Set<string>();
   #heard: unknown[] = [];
@@ -52,7 +60,8 @@ export class Session {
   #ticking: ReturnType<typeof setInterval> | undefined;
   #view: View;
 
-  constructor(tenant: string, realtime: RealtimeFactory, snapshots: Snapshots, onUnauthorized: () => void) {
+  constructor({ tenant, clockAheadMs, realtime, snapshots, onUnauthorized }: SessionParts) {
+    this.#delays = new Delays(clockAheadMs);
     this.#lists = new Map<string, readonly Source[]>([
       [`tenant:${tenant}:feed`, ["runs", "requests"]],
       [`lineage:${tenant}`, ["instances"]],
@@ -61,9 +70,6 @@ export class Session {
     this.#sources = new Sources(snapshots, {
       held: (source) => new Set(this.#live[source].keys()),
       onItems: (items) => this.#take(items),
-      onAnswer: (asOf, askedAt) => {
-        if (asOf !== null) this.#delays.clock(asOf, askedAt, Date.now());
-      },
       onChange: () => this.#note(),
     });
     this.#realtime = realtime(this.#events(onUnauthorized));

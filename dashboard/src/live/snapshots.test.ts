@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { Api, Config, Page } from "./http";
+import { type Api, type Config, clockAhead, type Page } from "./http";
 import { HttpSnapshots } from "./snapshots";
 
 const CONFIG = { run_tracker: "t", submission: "s", lineage: "l" } as Config;
@@ -37,4 +37,11 @@ it("reads on after a break until it has met every row it holds", async () => {
   const { snapshots } = tracker(["a", "b", "c", "d", "e", "f"]);
   const { items } = await snapshots.newest("runs", new Set(["d"]));
   expect(items.map((item) => (item as { run_id: string }).run_id)).toEqual(["a", "b", "c", "d", "old-and-running"]);
+});
+
+it("judges the server's clock by whole seconds, and believes no difference below two", () => {
+  const at = Date.parse("2025-01-15T14:00:00Z");
+  expect(clockAhead("Wed, 15 Jan 2025 14:00:01 GMT", at, at + 40)).toBe(0);
+  expect(clockAhead("Wed, 15 Jan 2025 14:01:00 GMT", at, at + 40)).toBe(60_480);
+  expect(clockAhead(null, at, at)).toBe(0);
 });

@@ -19,7 +19,6 @@ export type SourceStates = Readonly<Record<Source, SourceState>>;
 export interface SourceEvents {
   held(source: Source): ReadonlySet<string>;
   onItems(items: readonly unknown[]): void;
-  onAnswer(asOf: number | null, askedAt: number): void;
   onChange(): void;
 }
 
@@ -98,7 +97,6 @@ export class Sources {
       const { items, older, asOf } = await ask();
       if (this.#stopped) return;
       this.#retryMs.delete(source);
-      this.#events.onAnswer(asOf, askedAt);
       this.#events.onItems(items);
       this.#set(source, { loaded: true, loading: false, failedSince: null, problem: null, asOf: asOf ?? askedAt, older });
     } catch (error) {

@@ -15,6 +15,9 @@ export type MessageType = Message["type"];
 /** A publication above the channel's limit says so; the same `seq` by HTTP is whole, and replaces it. */
 type Truncatable<M> = M & { truncated?: boolean };
 
+/** By HTTP a run also says when it was made. */
+type RunHeard = Truncatable<RunStatusChanged> & { created_at?: string };
+
 /** A run as a row shows it: the newest status with the newer progress over it. */
 export type Run = RunStatusChanged & {
   detail: string | null;
@@ -87,8 +90,8 @@ function isNewer<M extends { seq: number }>(heard: Truncatable<M>, held: Truncat
   return heard.seq === held.seq && held.truncated === true && heard.truncated !== true;
 }
 
-function withStatus(entry: RunEntry | undefined, heard: RunStatusChanged): RunEntry | undefined {
-  const since = earliest(entry?.since, heard.occurred_at, heard.started_at);
+function withStatus(entry: RunEntry | undefined, heard: RunHeard): RunEntry | undefined {
+  const since = earliest(entry?.since, heard.occurred_at, heard.started_at, heard.created_at);
   const held = entry?.status ?? null;
   return entryOf(entry, isNewer(heard, held) ? heard : held, entry?.progress ?? null, since);
 }

@@ -9,13 +9,19 @@ import time
 from collections.abc import Sequence
 
 from deploy.native import doctor, processes, supervisor
-from deploy.native.probes import Probe
+from deploy.native import logs as log_files
 from deploy.native.bootstrap import BootstrapFailed
 from deploy.native.environment import IncompleteEnvironment
 from deploy.native.layout import State, state_at
 from deploy.native.parts import BY_NAME, PARTS
+from deploy.native.probes import Probe
 
-GROUPS = {"all": ("infra", "services", "examples"), "infra": ("infra",), "services": ("services",), "core": ("infra", "services")}  # fmt: skip
+GROUPS = {
+    "all": ("infra", "services", "examples"),
+    "infra": ("infra",),
+    "services": ("services",),
+    "core": ("infra", "services"),
+}
 
 
 def say(line: str) -> None:
@@ -24,12 +30,15 @@ def say(line: str) -> None:
 
 def up(state: State, options: argparse.Namespace) -> int:
     began = time.monotonic()
+    if doctor.report(state, only_missing=True):
+        return 1
     with supervisor.locked(state, say):
         wanted = supervisor.select(GROUPS[options.only], options.parts)
         stack = asyncio.run(supervisor.up(state, wanted, say))
     print(f"up in {time.monotonic() - began:.1f} s; addresses and tokens in {state.env_file}")
     if supervisor.is_up(state, BY_NAME["notifier"]):
-        print(f"dashboard: {stack.env['RUNTIDE_DASHBOARD_URL']}   prefect: {stack.env['RUNTIDE_PREFECT_API_URL'].removesuffix('/api')}")  # fmt: skip
+        prefect = stack.env["RUNTIDE_PREFECT_API_URL"].removesuffix("/api")
+        print(f"dashboard: {stack.env['RUNTIDE_DASHBOARD_URL']}   prefect: {prefect}")
     return 0
 
 
@@ -55,7 +64,7 @@ def reset(state: State, options: argparse.Namespace) -> int:
 
 def status(state: State, _: argparse.Namespace) -> int:
     """A line per part; 0 if all that was started runs and is ready."""
-    stack = supervisor.load(state, pick=False)
+    stack = supervisor.look(state)
     code = 0
     for part in PARTS:
         if part.once:
@@ -63,11 +72,22 @@ def status(state: State, _: argparse.Namespace) -> int:
         running = processes.find(state.run, part.name)
         known = (state.run / f"{part.name}.json").exists()
         ready = bool(running and part.ready and asyncio.run(_probe(part.ready(stack))))
-        word = "ready" if ready else "not ready" if running else "ended" if known else "-"
+        word = (
+            "ready"
+            if ready
+            else "not ready"
+            if running
+            else "ended"
+            if known
+            else "yours"
+            if part.name in stack.external
+            else "-"
+        )
         code = code or (3 if known and not ready else 0)
         memory = processes.resident_mebibytes(running.pid) if running else None
+        used = f"{memory:.0f} MiB" if memory else ""
         where = f"127.0.0.1:{stack.port(part.ports[0])}" if part.ports and running else ""
-        say(f"{part.name:<12} {word:<10} {running.pid if running else '':<8} {f'{memory:.0f} MiB' if memory else '':<9} {where}")  # fmt: skip
+        say(f"{part.name:<12} {word:<10} {running.pid if running else '':<8} {used:<9} {where}")
     return code
 
 
@@ -79,7 +99,7 @@ async def _probe(probe: Probe) -> bool:
 
 
 def logs(state: State, options: argparse.Namespace) -> int:
-    return supervisor.follow_logs(state, options.parts or [part.name for part in PARTS], options.lines, options.follow)
+    return log_files.follow(state, options.parts or [part.name for part in PARTS], options.lines, options.follow)
 
 
 def check(state: State, _: argparse.Namespace) -> int:
@@ -94,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", choices=VERBS)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"some parts only: {', '.join(BY_NAME)}")
     parser.add_argument("--only", choices=GROUPS, default="all", help="a group of parts (default: all)")
-    parser.add_argument("--state-dir", help="keep everything of this stack here (default: .runtide); for a second stack")
+    parser.add_argument(
+        "--state-dir", help="keep everything of this stack here (default: .runtide); for a second stack"
+    )
     parser.add_argument("-n", "--lines", type=int, default=50, help="logs: how many lines")
     parser.add_argument("-f", "--follow", action="store_true", help="logs: go on")
     options = parser.parse_args(arguments)

@@ -53,7 +53,11 @@ def tool_environment() -> dict[str, str]:
         for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"):
             env.setdefault(name, str(SYSTEM_CERTIFICATES))
     pip = _pip_configuration()
-    for pip_name, uv_name in (("index-url", "UV_DEFAULT_INDEX"), ("extra-index-url", "UV_INDEX"), ("find-links", "UV_FIND_LINKS")):  # fmt: skip
+    for pip_name, uv_name in (
+        ("index-url", "UV_DEFAULT_INDEX"),
+        ("extra-index-url", "UV_INDEX"),
+        ("find-links", "UV_FIND_LINKS"),
+    ):
         value = env.get("PIP_" + pip_name.upper().replace("-", "_")) or pip.get(pip_name)
         if value and not (uv_name == "UV_DEFAULT_INDEX" and "UV_INDEX_URL" in env):
             env.setdefault(uv_name, value if uv_name != "UV_FIND_LINKS" else ",".join(value.split()))
@@ -71,7 +75,12 @@ def _pip_configuration() -> dict[str, str]:
     home = Path.home()
     named = os.environ.get("PIP_CONFIG_FILE")
     parser.read(
-        [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", *([named] if named else [])]  # fmt: skip
+        [
+            Path("/etc/pip.conf"),
+            home / ".pip" / "pip.conf",
+            home / ".config" / "pip" / "pip.conf",
+            *([named] if named else []),
+        ]
     )
     return dict(parser["global"]) if parser.has_section("global") else {}
 
@@ -99,7 +108,21 @@ def uv() -> Path:
             building.mkdir(parents=True, exist_ok=True)
             wanted = building / "uv.txt"
             wanted.write_text(pin, encoding="utf-8")
-            run([sys.executable, "-m", "pip", "install", "-q", "--no-input", "--require-hashes", "-r", wanted, "--target", building])  # fmt: skip
+            run(
+                [
+                    sys.executable,
+                    "-m",
+                    "pip",
+                    "install",
+                    "-q",
+                    "--no-input",
+                    "--require-hashes",
+                    "-r",
+                    wanted,
+                    "--target",
+                    building,
+                ]
+            )
             adopt(building, target)
         return binary
 
@@ -132,7 +155,7 @@ def python_of(environment: Path) -> Path:
 
 
 def ensure(environment: Path, requirements: Path, editable: Sequence[Path] = ()) -> Path:
-    """The Python of an environment that holds exactly these pins, hashes checked, and our own packages as they lie here."""
+    """The Python of an environment with exactly these pins, hashes checked, and our own packages as they lie here."""
     stamp_file = environment / ".runtide-stamp.json"
     stamp = digest_of([requirements, *(path / "pyproject.toml" for path in editable)])
     stamps = _stamps(stamp_file)
@@ -148,7 +171,7 @@ def ensure(environment: Path, requirements: Path, editable: Sequence[Path] = ())
     if not works:
         environment.parent.mkdir(parents=True, exist_ok=True)
         run([tool, "venv", "-q", "--allow-existing", "--python", sys.executable, environment])
-    install = [tool, "pip", "install", "-q", "--python", python_of(environment)]
+    install: list[str | Path] = [tool, "pip", "install", "-q", "--python", python_of(environment)]
     run([*install, "--require-hashes", "-r", requirements])
     if editable:
         run([*install, "--no-deps", "--no-build-isolation", *(word for path in editable for word in ("-e", str(path)))])
@@ -176,7 +199,7 @@ def native() -> Path:
 
 
 def prefect() -> Path:
-    """Prefect and the example flows, apart from the services by design. One per checkout: it sees this checkout's SDK."""
+    """Prefect and the example flows, apart from the services by design. One per checkout: it sees its SDK."""
     pins, packages = REQUIREMENTS / "prefect.txt", (ROOT / "schemas", ROOT / "sdk")
     here = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
     return ensure(cache_dir() / f"prefect-{digest_of([pins])}-{here}", pins, packages)
@@ -194,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Create the Python environments of this checkout.")
     parser.add_argument("targets", nargs="+", choices=sorted(TARGETS), metavar="|".join(TARGETS))
     chosen = parser.parse_args(arguments).targets
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - run by whatever Python the machine has
         print(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]} ({sys.executable})", file=sys.stderr)
         return 1
 

@@ -36,7 +36,14 @@ GOES_WITH: Mapping[str, tuple[str, ...]] = {
     "s3": ("RUNTIDE_S3_ACCESS_KEY", "RUNTIDE_S3_SECRET_KEY"),
     "realtime": ("RUNTIDE_CENTRIFUGO_API_KEY", "RUNTIDE_CENTRIFUGO_WS_URL", "RUNTIDE_CENTRIFUGO_TOKEN_HMAC_KEY"),
 }
-SECRETS = ("POSTGRES_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY", "CENTRIFUGO_API_KEY", "CENTRIFUGO_TOKEN_HMAC_KEY", "AUTH_HMAC_KEY")  # fmt: skip
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "CENTRIFUGO_API_KEY",
+    "CENTRIFUGO_TOKEN_HMAC_KEY",
+    "AUTH_HMAC_KEY",
+)
 
 
 class IncompleteEnvironment(Exception):
@@ -65,8 +72,16 @@ def read(path: Path) -> dict[str, str]:
 def given(environment: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
     """What the caller set. A value that an earlier `up` of this stack wrote is ours: its file was sourced."""
     names = {*BRINGS, *(name for names in GOES_WITH.values() for name in names)}
-    names |= {name for name in environment if name.startswith("RUNTIDE_AUTH_")} | {"RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER"}  # fmt: skip
-    return {name: environment[name] for name in sorted(names) if environment.get(name) and environment[name] != written.get(name)}  # fmt: skip
+    names |= {name for name in environment if name.startswith("RUNTIDE_AUTH_")} | {
+        "RUNTIDE_TENANT",
+        "RUNTIDE_TOKEN",
+        "RUNTIDE_TOKEN_OTHER",
+    }
+    return {
+        name: environment[name]
+        for name in sorted(names)
+        if environment.get(name) and environment[name] != written.get(name)
+    }
 
 
 def external_parts(given_names: Mapping[str, str]) -> frozenset[str]:
@@ -83,7 +98,9 @@ def external_parts(given_names: Mapping[str, str]) -> frozenset[str]:
     return parts
 
 
-def compose(ports: Mapping[str, int], keys: Mapping[str, str], given_values: Mapping[str, str], *, now: float | None = None) -> dict[str, str]:  # fmt: skip
+def compose(
+    ports: Mapping[str, int], keys: Mapping[str, str], given_values: Mapping[str, str], *, now: float | None = None
+) -> dict[str, str]:
     """The whole of `stack.env`."""
 
     def at(name: str) -> str:
@@ -115,7 +132,9 @@ def compose(ports: Mapping[str, int], keys: Mapping[str, str], given_values: Map
         **given_values,
     }
     values["RUNTIDE_DASHBOARD_URL"] = values["RUNTIDE_NOTIFIER_URL"]
-    values |= {f"{name.upper()}_HTTP_PORT": str(ports[name]) for name in ("submission", "run_tracker", "lineage", "notifier")}  # fmt: skip
+    values |= {
+        f"{name.upper()}_HTTP_PORT": str(ports[name]) for name in ("submission", "run_tracker", "lineage", "notifier")
+    }
     values["PREFECT_API_URL"] = values["RUNTIDE_PREFECT_API_URL"]
     return values
 
@@ -127,7 +146,7 @@ def save(path: Path, values: Mapping[str, str]) -> None:
 
 
 def token(hmac_keys: str, tenant: str, issued: int) -> str:
-    """A bearer token for development: `dev@<tenant>` with every scope, as `shared.auth` verifies it (RFC 7515, HS256)."""
+    """A bearer token for development: `dev@<tenant>`, every scope, as `shared.auth` verifies it (HS256)."""
     claims = {
         "iss": "runtide", "aud": "runtide", "sub": f"dev@{tenant}", "tenant": tenant, "scope": SCOPES,
         "iat": issued, "exp": issued + TOKEN_DAYS * 86_400,

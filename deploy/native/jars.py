@@ -1,8 +1,8 @@
 """Kafka's jars from Maven Central, by jgo: run with the Python of the native environment.
 
-`jars.py fetch DIRECTORY` downloads what kafka.lock.toml names and compares each SHA-256; `jars.py lock` writes that file
-anew. The `!` after a coordinate keeps one artifact's version management from changing the versions of another: without
-it log4j's brings an old kafka-clients.
+`jars.py fetch DIRECTORY` downloads what kafka.lock.toml names and compares each SHA-256; `jars.py lock` writes that
+file anew. The `!` after a coordinate keeps one artifact's version management from changing the versions of another:
+without it log4j's brings an old kafka-clients.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from jgo.env import EnvironmentBuilder, LinkStrategy
-from jgo.env._lockfile import LockedDependency, LockFile, compute_sha256
-from jgo.maven import MavenContext
+from jgo.env import EnvironmentBuilder, LinkStrategy  # type: ignore[import-not-found]
+from jgo.env._lockfile import LockedDependency, LockFile, compute_sha256  # type: ignore[import-not-found]
+from jgo.maven import MavenContext  # type: ignore[import-not-found]
 
 LOCK = Path(__file__).with_name("kafka.lock.toml")
 COORDINATES = (

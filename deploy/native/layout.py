@@ -95,6 +95,7 @@ def reachable_by_all(path: Path) -> bool:
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, in one step."""
     building = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(building, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    building.unlink(missing_ok=True)
+    building.touch(mode=0o600)
+    building.write_text(text, encoding="utf-8")
     building.replace(path)

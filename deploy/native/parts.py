@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
-from deploy.native import probes, setup, tools
+from deploy.native import probes, realtime, setup, tools
 from deploy.native.bootstrap import ROOT
-from deploy.native.layout import State
+from deploy.native.part import Part, Stack
 
-Group = Literal["infra", "services", "examples"]
 SERVICES = ("submission", "run_tracker", "lineage", "notifier")
 FLOWS = ROOT / "examples" / "quant" / "serve.py"
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What a part may know about the stack it belongs to."""
-
-    state: State
-    ports: Mapping[str, int]
-    secrets: Mapping[str, str]
-    env: Mapping[str, str]  # stack.env
-    external: frozenset[str] = frozenset()
-
-    def port(self, name: str) -> int:
-        return self.ports[name]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One process of the stack, or with `once` a command that must end well before others start."""
-
-    name: str
-    group: Group
-    command: Callable[[Stack], list[str]]
-    needs: tuple[str, ...] = ()
-    ready: Callable[[Stack], probes.Probe] | None = None
-    environment: Callable[[Stack], dict[str, str]] = lambda _: {}
-    ports: tuple[str, ...] = ()
-    prepare: Callable[[Stack], Awaitable[None]] | None = None
-    finish: Callable[[Stack], Awaitable[None]] | None = None
-    once: bool = False
-    unprivileged: bool = False
-    stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 10
-    start_seconds: float = 60
-    exists: Callable[[], bool] = lambda: True
-    likely: tuple[tuple[str, str], ...] = field(default=())  # pattern in the log → what it means
-
-
-def _base_environment() -> dict[str, str]:
-    """The caller's environment without what would leak into a server from somebody's shell."""
-    leaks = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PREFECT_", "KAFKA_", "PG", "POSTGRES_", "CENTRIFUGO_", "AWS_", "WEED_")  # fmt: skip
-    return {name: value for name, value in os.environ.items() if not name.startswith(leaks)}
-
-
-def environment_of(part: Part, stack: Stack) -> dict[str, str]:
-    return {**_base_environment(), **part.environment(stack)}
 
 
 def _postgres(stack: Stack) -> list[str]:
@@ -95,16 +45,26 @@ def _s3_ready(stack: Stack) -> probes.Probe:
     return probes.all_of(probes.http_ok(f"http://127.0.0.1:{stack.port('s3')}/", accept=(200, 403)), *buckets)
 
 
-def _prefect_environment(stack: Stack) -> dict[str, str]:
-    env = setup.prefect_settings() | {"PREFECT_HOME": str(stack.state.data / "prefect"), "PREFECT_API_URL": stack.env["RUNTIDE_PREFECT_API_URL"]}  # fmt: skip
+def _prefect_client_environment(stack: Stack) -> dict[str, str]:
+    home, api = stack.state.data / "prefect", stack.env["RUNTIDE_PREFECT_API_URL"]
+    return setup.prefect_settings() | {"PREFECT_HOME": str(home), "PREFECT_API_URL": api}
+
+
+def _prefect_server_environment(stack: Stack) -> dict[str, str]:
+    """In a database of its own on our server; in a file below PREFECT_HOME if the PostgreSQL is somebody else's."""
+    env = _prefect_client_environment(stack)
     if "postgres" not in stack.external:
-        dsn = stack.env["RUNTIDE_POSTGRES_DSN"].removeprefix("postgresql://").rpartition("/")[0]
-        env["PREFECT_API_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://{dsn}/prefect"
+        server = stack.env["RUNTIDE_POSTGRES_DSN"].removeprefix("postgresql://").rpartition("/")[0]
+        env["PREFECT_API_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://{server}/prefect"
     return env
 
 
 def _realtime_environment(stack: Stack) -> dict[str, str]:
-    dashboards = {stack.env["RUNTIDE_DASHBOARD_URL"], f"http://localhost:{stack.port('notifier')}", "http://localhost:5173"}
+    dashboards = {
+        stack.env["RUNTIDE_DASHBOARD_URL"],
+        f"http://localhost:{stack.port('notifier')}",
+        "http://localhost:5173",
+    }
     return {
         "CENTRIFUGO_HTTP_SERVER_ADDRESS": "127.0.0.1",
         "CENTRIFUGO_HTTP_SERVER_PORT": str(stack.port("realtime")),
@@ -127,8 +87,10 @@ def _service(name: str) -> Part:
         needs=("packages", "topics", f"migrate_{name}", *(("dashboard",) if name == "notifier" else ())),
         command=_python("-m", f"services.{name}", "run"),
         environment=lambda stack: {
-            **stack.env, f"{name.upper()}_HTTP_HOST": "127.0.0.1", f"{name.upper()}_INSTANCE_ID": f"{name}-1",
-        },  # fmt: skip
+            **stack.env,
+            f"{name.upper()}_HTTP_HOST": "127.0.0.1",
+            f"{name.upper()}_INSTANCE_ID": f"{name}-1",
+        },
         ready=lambda stack: probes.http_ok(f"http://127.0.0.1:{stack.port(name)}/readyz"),
         ports=(name,),
         stop_seconds=30,
@@ -188,20 +150,47 @@ PARTS: tuple[Part, ...] = (
             "AWS_SECRET_ACCESS_KEY": stack.env["RUNTIDE_S3_SECRET_KEY"],
         },
         ready=_s3_ready,
-        ports=("s3", "s3_grpc", "s3_master", "s3_master_grpc", "s3_volume", "s3_volume_grpc", "s3_filer", "s3_filer_grpc", "s3_admin", "s3_admin_grpc"),  # fmt: skip
-        likely=((r"address already in use", "another server has the port"), (r"no space left|no free volumes", "the disk is full")),  # fmt: skip
+        ports=(
+            "s3",
+            "s3_grpc",
+            "s3_master",
+            "s3_master_grpc",
+            "s3_volume",
+            "s3_volume_grpc",
+            "s3_filer",
+            "s3_filer_grpc",
+            "s3_admin",
+            "s3_admin_grpc",
+        ),
+        likely=(
+            (r"address already in use", "another server has the port"),
+            (r"no space left|no free volumes", "the disk is full"),
+        ),
     ),
     Part(
         name="prefect",
         group="infra",
         needs=("orchestrator", "postgres"),
-        command=lambda stack: [str(tools.prefect_python()), "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(stack.port("prefect"))],  # fmt: skip
-        environment=_prefect_environment,
+        command=lambda stack: [
+            str(tools.prefect_python()),
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(stack.port("prefect")),
+        ],
+        environment=_prefect_server_environment,
         ready=lambda stack: probes.http_ok(f"http://127.0.0.1:{stack.port('prefect')}/api/ready"),
         ports=("prefect",),
         start_seconds=120,
         likely=(
-            (r"min_items|ImportError", "the environment's pins do not fit each other: `make lock` changed prefect.txt?"),
+            (
+                r"min_items|ImportError",
+                "the environment's pins do not fit each other: `make lock` changed prefect.txt?",
+            ),
             (r"ConnectionRefused|Connect call failed", "its database does not answer: `make logs PART=postgres`"),
             (r"[Aa]ddress already in use", "another server has the port"),
         ),
@@ -214,12 +203,26 @@ PARTS: tuple[Part, ...] = (
         environment=_realtime_environment,
         ready=lambda stack: probes.http_ok(f"http://127.0.0.1:{stack.port('realtime_internal')}/health"),
         ports=("realtime", "realtime_internal"),
-        exists=lambda: bool(tools.own_realtime()) or (tools.REALTIME / "go.mod").exists(),
+        exists=lambda: bool(tools.own_realtime()) or (realtime.SOURCES / "go.mod").exists(),
         likely=((r"unknown (key|var|field)", "deploy/centrifugo/config.json holds a key this server does not know"),),
     ),
-    _job("topics", "-m", "shared.messaging.topics", "apply", needs=("kafka",), exists=ROOT / "shared" / "messaging" / "topics.py"),  # fmt: skip
+    _job(
+        "topics",
+        "-m",
+        "shared.messaging.topics",
+        "apply",
+        needs=("kafka",),
+        exists=ROOT / "shared" / "messaging" / "topics.py",
+    ),
     *(
-        _job(f"migrate_{name}", "-m", f"services.{name}", "migrate", needs=("postgres",), exists=ROOT / "services" / name / "__main__.py")  # fmt: skip
+        _job(
+            f"migrate_{name}",
+            "-m",
+            f"services.{name}",
+            "migrate",
+            needs=("postgres",),
+            exists=ROOT / "services" / name / "__main__.py",
+        )
         for name in SERVICES
     ),
     *(_service(name) for name in SERVICES),
@@ -228,7 +231,7 @@ PARTS: tuple[Part, ...] = (
         group="examples",
         needs=("orchestrator", "prefect", "s3", "kafka"),
         command=lambda _: [str(tools.prefect_python()), "-m", "examples.quant.serve"],
-        environment=lambda stack: {**stack.env, **_prefect_environment(stack)},
+        environment=lambda stack: {**stack.env, **_prefect_client_environment(stack)},
         ready=lambda stack: probes.prefect_serves(stack.env["RUNTIDE_PREFECT_API_URL"]),
         stop_seconds=15,
         start_seconds=120,

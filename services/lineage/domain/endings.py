@@ -16,7 +16,6 @@ from runtide_schemas.vocabulary import Basis, FlowKind, Mode, RunStatus, Trigger
 from services.lineage.domain.graph import Edge, FlowKey
 from services.lineage.domain.world import Flow, Read, Version
 
-
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -79,6 +78,10 @@ class Seen:
     rows_processed: int | None = None
     artifact_version: str | None = None
     inputs: tuple[Read, ...] = ()
+
+    @property
+    def flow(self) -> FlowKey:
+        return FlowKey(self.instance_id, self.kind)
 
     @property
     def mints(self) -> bool:
@@ -155,6 +158,13 @@ def after(run: Run | None, seen: Seen) -> Run | None:
 def moved(before: Run | None, after: Run) -> bool:
     """Whether it says anything new about freshness; most snapshots (a metric, a sub state) do not."""
     return before is None or replace(before, seq=after.seq) != after
+
+
+def completes(before: Run | None, after: Run) -> bool:
+    """By this snapshot the run became completed: not where it only says more about the same completion."""
+    if after.status is not RunStatus.COMPLETED:
+        return False
+    return before is None or before.status is not RunStatus.COMPLETED or before.end_attempt != after.end_attempt
 
 
 def completion_of(seen: Seen, reads: tuple[Read, ...]) -> Completion:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -27,10 +28,25 @@ from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Flow, Instance, Read, World
 
 
+class State(StrEnum):
+    """Where a request stands with lineage. `asked`: lineage itself asked, and submission has not said so yet."""
+
+    ASKED = "asked"
+    UNDECIDED = "undecided"
+    PARKED = "parked"
+    ADMITTED = "admitted"
+    ENDED = "ended"
+
+    @property
+    def is_waiting(self) -> bool:
+        """It will still be decided on what is current then."""
+        return self in (State.ASKED, State.UNDECIDED, State.PARKED)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that has no end yet. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
-    `parked`: it was answered with a park; `shown`: the blockers named then; `number`: of its last decision.
+    """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
+    `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
     """
 
     run_id: UUID
@@ -41,10 +57,12 @@ class Request:
     gate: Gate
     skip_if_ready: bool
     wait_until: datetime | None
+    asked_at: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    parked: bool = False
+    state: State = State.UNDECIDED
     shown: tuple[tuple[str, str], ...] = ()
     number: int = 0
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +223,38 @@ def with_admitted(world: World, request: Request, decision: Admitted) -> World:
 
 def answered(request: Request, decision: Decision) -> Request:
     """The request after this decision was said."""
+    number = request.number + 1
     match decision:
         case Parked():
-            return replace(request, parked=True, shown=decision.shown, number=request.number + 1)
+            return replace(request, state=State.PARKED, shown=decision.shown, number=number)
+        case Admitted():
+            return replace(request, state=State.ADMITTED, kind=decision.target.flow.kind, shown=(), number=number)
         case _:
-            return replace(request, parked=False, number=request.number + 1)
+            return replace(request, state=State.ENDED, shown=(), number=number)
 
 
 def is_news(request: Request, decision: Decision) -> bool:
     """A parked request whose blockers are as they were is not told so again."""
-    return not (isinstance(decision, Parked) and request.parked and decision.shown == request.shown)
+    return not (isinstance(decision, Parked) and request.state is State.PARKED and decision.shown == request.shown)
+
+
+def flow_asked(world: World, request: Request) -> FlowKey:
+    """The flow that a request means, as far as it can be known now."""
+    instance = world.instances.get(request.instance_id)
+    flow = _flow_meant(instance, request.kind) if instance else None
+    return FlowKey(request.instance_id, flow.kind if flow else request.kind)
+
+
+def seen_by(world: World, request: Request) -> dict[str, dict[str, str | None]]:
+    """What a decision saw: each flow above, and the flow itself, with its status and version."""
+    key = flow_asked(world, request)
+    seen: dict[str, dict[str, str | None]] = {}
+    for upstream in (key, *world.graph.above(key)):
+        flow = world.flow(upstream)
+        version = flow.version if flow else None
+        status = _standing(world, upstream).status
+        seen[world.name_of(upstream)] = {"status": status, "version_id": str(version.version_id) if version else None}
+    return seen
 
 
 def _standing(world: World, key: FlowKey) -> Blocked:

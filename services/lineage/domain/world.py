@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -114,6 +115,17 @@ class Cause:
     path: tuple[str, ...]
 
 
+class Heard(NamedTuple):
+    """Where in the log the newest command about an instance lay: what lies before it, and is no younger, is applied."""
+
+    partition: int
+    offset: int
+    at: datetime
+
+    def covers(self, other: Heard) -> bool:
+        return self.partition == other.partition and self.offset >= other.offset and self.at >= other.at
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """`update_frequency` is kept as registered (JSON), or None: no date rule."""
@@ -133,6 +145,7 @@ class Instance:
     cause: Cause | None = None
     seq: int = 0
     announced_at: datetime | None = None
+    heard: Heard | None = None
 
     @property
     def status(self) -> InstanceStatus:
@@ -202,23 +215,31 @@ class World:
         }
 
     def with_flows(self, changed: Mapping[FlowKey, Flow]) -> World:
-        """The same graph with other facts."""
+        """The same graph with other facts; what is equal stays the same object."""
         by_instance: dict[UUID, dict[FlowKind, Flow]] = {}
         for key, flow in changed.items():
             by_instance.setdefault(key.instance_id, {})[flow.kind] = flow
         instances = dict(self.instances)
         for instance_id, flows in by_instance.items():
-            instances[instance_id] = instances[instance_id].with_flows(flows)
-        world = replace(self, instances=instances)
-        if "graph" in self.__dict__:
-            world.__dict__["graph"] = self.graph
-        return world
+            after = instances[instance_id].with_flows(flows)
+            if after != instances[instance_id]:
+                instances[instance_id] = after
+        return self._same_graph(instances=instances)
 
     def with_instance(self, instance: Instance) -> World:
+        """With another definition: the graph is worked out again."""
         return replace(self, instances={**self.instances, instance.instance_id: instance})
 
     def with_open_runs(self, key: FlowKey, runs: frozenset[UUID]) -> World:
-        world = replace(self, open_runs={**self.open_runs, key: runs})
+        return self._same_graph(open_runs={**self.open_runs, key: runs})
+
+    def with_announced(self, instances: Iterable[Instance]) -> World:
+        """The same graph, with the numbers that announcements gave."""
+        announced = {instance.instance_id: instance for instance in instances}
+        return self._same_graph(instances={**self.instances, **announced})
+
+    def _same_graph(self, **changes: Any) -> World:
+        world = replace(self, **changes)
         if "graph" in self.__dict__:
             world.__dict__["graph"] = self.graph
         return world

@@ -1,0 +1,164 @@
+"""`/v1/instances` and `/v1/lineage`: what there is, how fresh it is, and who reads whom."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from runtide_schemas import instances as wire
+from runtide_schemas.message import reason_of
+from runtide_schemas.vocabulary import Code, InstanceType, instance_id_of
+
+from services.lineage import handlers, translation
+from services.lineage.domain import view
+from services.lineage.domain.definition import Rejected
+from services.lineage.domain.world import World
+from shared.auth import Caller
+from shared.http import Ctx, Problem, not_found, requires
+
+router = APIRouter(prefix="/v1", tags=["lineage"])
+Reader = Annotated[Caller, Depends(requires("instances:read"))]
+Writer = Annotated[Caller, Depends(requires("instances:write"))]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FlowBody(_Strict):
+    kind: str
+    deployment: str
+    on_upstream: str = "notify"
+    reports: str = "expected"
+    max_open_runs: int | None = None
+
+
+class UpstreamBody(_Strict):
+    instance: str
+    role: str | None = None
+    kind: str = "data_dependency"
+    flow_kind: str | None = None
+    flows: list[str] | None = None
+    optional: bool = False
+    max_lag: int | None = None
+
+
+class FrequencyBody(_Strict):
+    frequency: str
+    business_days_only: bool = False
+    calendar: str | None = None
+    grace_period_days: int = 0
+    day_of_week: int | None = None
+    day_of_month: int | None = None
+    available_at: str | None = None
+    timezone: str | None = None
+
+
+class RegisterBody(_Strict):
+    """As `instance.register`, without type, tenant, name and actor; what is absent stays as it is."""
+
+    instance_id: str | None = None
+    instance_type: InstanceType | None = None
+    flows: list[FlowBody] | None = Field(default=None)
+    upstreams: list[UpstreamBody] | None = Field(default=None)
+    update_frequency: FrequencyBody | None = None
+    owner: str | None = None
+
+
+@router.put("/instances/{name}")
+async def put_instance(ctx: Ctx, caller: Writer, name: str, body: RegisterBody, response: Response) -> dict[str, Any]:
+    """Register, or register again. 201 where it is new."""
+    command = _command(caller, name, body)
+    async with ctx.unit_of_work() as work:
+        answer = await handlers.register(command, work)
+        if isinstance(answer, Rejected):
+            status = 404 if answer.code is Code.UNKNOWN_INSTANCE else 422
+            raise Problem(status, answer.code, "The instance can not be registered so", answer.message)
+    response.status_code = 201 if answer.seq == 1 else 200
+    return {**answer.model_dump(mode="json"), "as_of": work.now}
+
+
+def _command(caller: Caller, name: str, body: RegisterBody) -> wire.RegisterInstance:
+    said = body.model_dump(mode="json", exclude_unset=True)
+    said |= {"type": "instance.register", "tenant": caller.tenant, "name": name, "actor": caller.actor}
+    try:
+        return wire.RegisterInstance.model_validate_json(json.dumps(said))
+    except ValidationError as error:
+        raise Problem(422, Code.INVALID_COMMAND, "The registration is not valid", reason_of(error)) from None
+
+
+@router.get("/instances")
+async def list_instances(
+    ctx: Ctx,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    cursor: str | None = None,
+    instance_type: InstanceType | None = None,
+    status: str | None = None,
+) -> dict[str, Any]:
+    """By name; the cursor is the last name seen."""
+    world, now = await _world(ctx, caller)
+    chosen = [
+        instance
+        for instance in sorted(world.instances.values(), key=lambda one: one.name)
+        if (cursor is None or instance.name > cursor)
+        and instance_type in (None, instance.instance_type)
+        and status in (None, instance.status)
+    ]
+    page = chosen[:limit]
+    return {
+        "instances": [translation.snapshot_of(one, world).model_dump(mode="json") for one in page],
+        "cursor": page[-1].name if len(chosen) > limit else None,
+        "as_of": now,
+    }
+
+
+@router.get("/instances/{instance}")
+async def get_instance(ctx: Ctx, caller: Reader, instance: str) -> dict[str, Any]:
+    """By name or id: the last snapshot."""
+    world, now = await _world(ctx, caller)
+    known = world.instances.get(instance_id_of(caller.tenant, instance))
+    if known is None:
+        raise not_found("instance", instance)
+    return {**translation.snapshot_of(known, world).model_dump(mode="json"), "as_of": now}
+
+
+@router.get("/lineage/{instance}")
+async def get_lineage(
+    ctx: Ctx,
+    caller: Reader,
+    instance: str,
+    direction: Literal["both", "upstream", "downstream"] = "both",
+    max_depth: Annotated[int, Query(ge=0, le=1000)] = 1,
+) -> dict[str, Any]:
+    """The graph around an instance, laid out: `layer` counts from the left, `order` from the top of a layer."""
+    world, now = await _world(ctx, caller)
+    center = world.instances.get(instance_id_of(caller.tenant, instance))
+    if center is None:
+        raise not_found("instance", instance)
+    nodes, edges = view.around(world, center.instance_id, direction=direction, max_depth=max_depth)
+    return {
+        "center_id": center.instance_id,
+        "nodes": [
+            {
+                "id": node.instance_id,
+                "name": node.name,
+                "type": node.instance_type,
+                "status": node.status,
+                "direction": node.direction,
+                "layer": node.layer,
+                "order": node.order,
+            }
+            for node in nodes
+        ],
+        "edges": [{"source": edge.source, "target": edge.target, "kind": edge.kind} for edge in edges],
+        "as_of": now,
+    }
+
+
+async def _world(ctx: Ctx, caller: Caller) -> tuple[World, datetime]:
+    async with ctx.reading() as store:
+        return (await store.load([caller.tenant]))[caller.tenant].world, ctx.clock()

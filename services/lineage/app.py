@@ -1,0 +1,34 @@
+"""What lineage is made of."""
+
+from datetime import timedelta
+
+from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
+
+from services.lineage import api, handlers, tables
+from services.lineage.conclusion import EXPIRE
+from services.lineage.settings import LineageSettings
+from services.lineage.store import LineageStore
+from shared.messaging.consumer import Consumes
+from shared.messaging.facts import facts_before_questions
+from shared.service import Service
+
+
+def build(settings: LineageSettings) -> Service[LineageStore]:
+    """Facts before questions: a request is decided when all that Kafka held of instances and runs has been read."""
+    return Service(
+        name="lineage",
+        settings=settings,
+        store=LineageStore,
+        metadata=tables.metadata,
+        consumers=[
+            Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands),
+            Consumes(RUNS_STATUS, handlers.on_runs_status),
+            Consumes(
+                REQUESTS_STATUS,
+                handlers.hearing_requests(timedelta(hours=settings.park_deadline_hours)),
+                before=facts_before_questions(RUNS_STATUS, INSTANCES_COMMANDS),
+            ),
+        ],
+        due={EXPIRE: handlers.on_deadlines},
+        routers=[api.router],
+    )

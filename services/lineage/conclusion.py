@@ -1,0 +1,208 @@
+"""What every batch ends with, whatever began it: ask again how things are, announce what moved, ask for refreshes,
+decide what waits, save, say it.
+
+Store first, propagate, then announce: all of it in the caller's transaction, under the locks of its tenants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from runtide_schemas.message import LIST_LIMIT, Message
+from runtide_schemas.vocabulary import InstanceStatus
+
+from services.lineage import translation
+from services.lineage.domain import gate
+from services.lineage.domain.gate import Decision, Request, State
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.staleness import Ask, Restated, Root, restate
+from services.lineage.domain.world import Cause, Instance, World
+from services.lineage.store import LineageStore, Loaded
+from shared.messaging.decode import Received
+from shared.messaging.work import Work
+
+EXPIRE = "expire"
+_ACTIONS = {
+    InstanceStatus.READY: "instance.ready",
+    InstanceStatus.STALE: "instance.stale",
+    InstanceStatus.ERROR: "instance.error",
+}
+
+
+@dataclass(slots=True)
+class Change:
+    """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
+    `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
+    instance → the message to blame.
+    """
+
+    stored: Loaded
+    world: World
+    requests: dict[UUID, Request]
+    roots: dict[FlowKey, Root] = field(default_factory=dict)
+    said: dict[UUID, tuple[str, str]] = field(default_factory=dict)
+    because: dict[UUID, Received[Any]] = field(default_factory=dict)
+    look_again: bool = False
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Change:
+        return cls(loaded, loaded.world, dict(loaded.requests))
+
+    def end(self, run_id: UUID) -> None:
+        """The request is over: its place is free."""
+        request = self.requests.get(run_id)
+        if request is not None:
+            self.put(replace(request, state=State.ENDED, shown=()))
+
+    def put(self, request: Request) -> None:
+        """The request as it is now; an admission counts, an end frees its place."""
+        before = self.requests.get(request.run_id)
+        self.requests[request.run_id] = request
+        admitted_before = before is not None and before.state is State.ADMITTED
+        if admitted_before or request.state is State.ADMITTED:
+            key = FlowKey(request.instance_id, request.kind)
+            runs = self.world.open_runs.get(key, frozenset())
+            counts = request.state is State.ADMITTED
+            now = runs | {request.run_id} if counts else runs - {request.run_id}
+            if now != runs:
+                self.world = self.world.with_open_runs(key, now)
+                self.look_again = True
+
+
+@dataclass(slots=True)
+class _Outcome:
+    restated: Restated
+    instances: list[tuple[Instance | None, Instance]]
+    requests: list[Request]
+    decisions: list[dict[str, Any]]
+    messages: list[tuple[Message, Received[Any] | None]]
+
+
+async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
+    """The answers per tenant are pure; then one save per table, then what is to be said, in order."""
+    outcomes = [_outcome(change, work) for change in changes]
+    await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
+    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests])
+    await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
+    for outcome in outcomes:
+        for message, cause in outcome.messages:
+            work.publish(message, cause=cause)
+    return [outcome.restated for outcome in outcomes]
+
+
+def _outcome(change: Change, work: Work[LineageStore]) -> _Outcome:
+    restated = restate(change.world, change.roots)
+    world = restated.world
+    outcome = _Outcome(restated, [], [], [], [])
+    moved = list(_moved(change.stored.world, world, restated.causes, work))
+    change.world = world = world.with_announced(after for _, after, _ in moved)
+    for before, after, announced in moved:
+        outcome.instances.append((before, after))
+        if announced:
+            outcome.messages.extend(_announcements(change, before, after, world))
+    for ask in restated.asks:
+        _ask(change, ask, outcome, work)
+    if outcome.instances or change.look_again or any(r.state is State.UNDECIDED for r in change.requests.values()):
+        _decide_waiting(change, outcome, work)
+    outcome.requests.extend(r for r in change.requests.values() if change.stored.requests.get(r.run_id) != r)
+    return outcome
+
+
+def _moved(
+    before: World, after: World, causes: Mapping[UUID, Cause], work: Work[LineageStore]
+) -> Iterator[tuple[Instance | None, Instance, bool]]:
+    """Each instance that differs: as it was, as it is now (numbered, if its snapshot differs), and whether it does."""
+    new = after.instances.keys() - before.instances.keys()
+    for instance_id, now in after.instances.items():
+        was = before.instances.get(instance_id)
+        resolved = any(upstream.instance_id in new for upstream in now.upstreams)
+        if was is now or (was == now and not resolved):
+            continue
+        if was is None or translation.snapshot_of(was, before) != translation.snapshot_of(now, after):
+            yield was, _numbered(was, now, causes.get(instance_id), work), True
+        elif was != now:
+            yield was, now, False
+
+
+def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Work[LineageStore]) -> Instance:
+    flows = []
+    for flow in now.flows:
+        old = was.flow(flow.kind) if was else None
+        flows.append(replace(flow, old_status=old.status if old else None))
+    return replace(
+        now,
+        flows=tuple(flows),
+        old_status=was.status if was else None,
+        cause=cause,
+        seq=now.seq + 1,
+        announced_at=work.now,
+    )
+
+
+def _announcements(
+    change: Change, before: Instance | None, after: Instance, world: World
+) -> Iterator[tuple[Message, Received[Any] | None]]:
+    cause = after.cause
+    blamed = change.because.get(after.instance_id)
+    if cause is not None:
+        blamed = change.because.get(cause.run_id or cause.instance_id) or blamed
+    yield translation.snapshot_of(after, world), blamed
+    actions = []
+    if after.instance_id in change.said:
+        actions.append(change.said[after.instance_id])
+    if after.freshness in _ACTIONS and (before is None or before.freshness is not after.freshness):
+        actions.append((_ACTIONS[after.freshness], translation.SYSTEM))
+    for action, actor in actions:
+        correlation_id = (blamed.correlation_id or blamed.id) if blamed else None
+        yield translation.instance_activity(after, action, actor=actor, correlation_id=correlation_id), blamed
+
+
+def _ask(change: Change, ask: Ask, outcome: _Outcome, work: Work[LineageStore]) -> None:
+    """One waiting request per flow is enough: it will be decided on what is current then. One that runs already may
+    have read the old version, so it does not count.
+    """
+    waiting = (r for r in change.requests.values() if r.state.is_waiting and r.instance_id == ask.flow.instance_id)
+    if any(gate.flow_asked(change.world, request) == ask.flow for request in waiting):
+        return
+    command, run_id = translation.submission_of(change.world.tenant, ask)
+    if run_id not in change.requests:
+        change.requests[run_id] = translation.request_for(command, run_id, work.now)
+        outcome.messages.append((command, None))
+
+
+def _decide_waiting(change: Change, outcome: _Outcome, work: Work[LineageStore]) -> None:
+    """Oldest first; each admission counts for those after it."""
+    for request in list(change.requests.values()):
+        if request.state not in (State.UNDECIDED, State.PARKED):
+            continue
+        decision = gate.decide(change.world, request, now=work.now)
+        if gate.is_news(request, decision):
+            answered = gate.answered(request, decision)
+            message = translation.decision_message(request, decision, answered.number, work.now)
+            outcome.messages.append((message, change.because.get(request.run_id)))
+            outcome.decisions.append(_row(request, message, change.world, work))
+            change.put(answered)
+            _keep_deadline(request, answered, decision, work)
+
+
+def _row(request: Request, message: Any, world: World, work: Work[LineageStore]) -> dict[str, Any]:
+    return {
+        "run_id": request.run_id,
+        "number": message.number,
+        "tenant": request.tenant,
+        "answer": message.type,
+        "decided_at": work.now,
+        "said": message.model_dump(mode="json"),
+        "seen": dict(islice(gate.seen_by(world, request).items(), LIST_LIMIT)),
+    }
+
+
+def _keep_deadline(before: Request, after: Request, decision: Decision, work: Work[LineageStore]) -> None:
+    if isinstance(decision, gate.Parked) and decision.wait_until is not None:
+        work.schedule(EXPIRE, str(after.run_id), decision.wait_until)
+    elif before.state is State.PARKED:
+        work.unschedule(EXPIRE, str(after.run_id))

@@ -1,0 +1,147 @@
+"""What lineage does with each message: load, decide, save, announce. No broker, no SQL, no commit.
+
+Every handler takes the locks of its tenants first, and ends in `conclude`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from runtide_schemas import instances as wire
+from runtide_schemas.requests import RequestStatusChanged
+from runtide_schemas.vocabulary import RequestStatus
+
+from services.lineage import settlement, translation, wiring
+from services.lineage.conclusion import Change, conclude
+from services.lineage.domain.definition import Rejected
+from services.lineage.domain.endings import Run
+from services.lineage.domain.gate import Request, State
+from services.lineage.store import LineageStore
+from shared.messaging.consumer import Handler
+from shared.messaging.decode import Received
+from shared.messaging.due import Due
+from shared.messaging.work import Work
+
+LineageWork = Work[LineageStore]
+
+
+async def on_instances_commands(batch: Sequence[Received[Any]], work: LineageWork) -> None:
+    """Register, wire, retire. What can not be is answered by one `command.refused`."""
+    changes = await _load((received.message.tenant for received in batch), work)
+    owners = await work.store.owners([wiring.about(received.message) for received in batch])
+    refused: dict[UUID, tuple[Received[Any], Rejected]] = {}
+    for received in batch:
+        rejected = wiring.hear(changes[received.message.tenant], received, owners, now=work.now)
+        if rejected is not None:
+            refused[translation.refusal_id(received)] = received, rejected
+    await _conclude_wiring(list(changes.values()), work)
+    for activity_id in sorted(await work.store.newly_refused(refused, now=work.now)):
+        received, rejected = refused[activity_id]
+        work.publish(translation.refused_activity(received, rejected, now=work.now), cause=received)
+
+
+async def register(command: wire.RegisterInstance, work: LineageWork) -> wire.InstanceStatusChanged | Rejected:
+    """The same over HTTP: the answer is the snapshot."""
+    [change] = (await _load([command.tenant], work)).values()
+    applied = wiring.applied(change.world, command, await work.store.owners([command.id]), at=work.now)
+    if isinstance(applied, Rejected):
+        return applied
+    wiring.take(change, command, applied, ref=f"{command.id}/{work.now.isoformat()}")
+    await _conclude_wiring([change], work)
+    return translation.snapshot_of(change.world.instances[command.id], change.world)
+
+
+async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:
+    """Remember what the runs said; mint versions for what completed, and tell what that did to all that is below."""
+    await work.store.lock({received.message.tenant for received in batch})
+    known = await work.store.runs({received.message.run_id for received in batch})
+    folded = settlement.folded(batch, known)
+    changes = await _loaded(folded.tenants, work)
+    await settlement.remember(folded, changes, work)
+    for run in folded.runs.values():
+        if run.status.is_terminal and run.tenant in changes:
+            changes[run.tenant].end(run.run_id)
+    restated = await conclude(list(changes.values()), work)
+    stale = {change.world.tenant: after.newly_stale for change, after in zip(changes.values(), restated, strict=True)}
+    for received in folded.completed:
+        change = changes[received.message.tenant]
+        key = settlement.affected([change], received)
+        below = stale[change.world.tenant].get(key, ()) if key is not None else ()
+        instances = {flow.instance_id: change.world.instances[flow.instance_id] for flow in below}
+        work.publish(translation.completed_activity(received, list(instances.values())), cause=received)
+
+
+def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
+    """The handler of requests.status; the deadline is that of a waiting request that names none."""
+
+    async def on_requests_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:
+        """Decide what is asked; give free what ended. Only the newest snapshot of each request matters."""
+        newest: dict[UUID, Received[RequestStatusChanged]] = {}
+        for received in sorted(batch, key=lambda received: received.message.seq):
+            newest[received.message.run_id] = received
+        changes = await _load((received.message.tenant for received in newest.values()), work)
+        requests, runs = await work.store.requests(newest), await work.store.runs(newest)
+        for run_id, received in sorted(newest.items(), key=lambda item: (item[1].message.occurred_at, item[0])):
+            change, asked = changes[received.message.tenant], translation.request_of(received.message, park_deadline)
+            heard = _heard(asked, received.message, requests.get(run_id), runs.get(run_id))
+            if heard is not None:
+                change.put(heard)
+                change.because[run_id] = received
+        await conclude(list(changes.values()), work)
+
+    return on_requests_status
+
+
+async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
+    """Look again at the tenants of requests whose deadline has come: each is released now, or expires."""
+    requests = await work.store.requests([UUID(one.ref) for one in due])
+    changes = await _load((request.tenant for request in requests.values()), work)
+    for change in changes.values():
+        change.look_again = True
+    await conclude(list(changes.values()), work)
+
+
+def _heard(
+    asked: Request | None, message: RequestStatusChanged, known: Request | None, run: Run | None
+) -> Request | None:
+    """The request after this snapshot; None: nothing to remember. One that lineage forgot (a restored database) goes on
+    from where submission says that it is.
+    """
+    if known is not None and (message.seq <= known.seq or message.tenant != known.tenant):
+        return None
+    over = message.status.is_end or (run is not None and run.status.is_terminal)
+    if known is not None and (over or known.state is State.ENDED):
+        return replace(known, state=State.ENDED, shown=(), seq=message.seq)
+    if asked is None or over:
+        return None
+    if message.status in (RequestStatus.ADMITTED, RequestStatus.LAUNCHED):
+        kept = known or replace(asked, number=message.seq)
+        return replace(kept, state=State.ADMITTED, kind=message.flow_kind or kept.kind, shown=(), seq=message.seq)
+    if known is None or known.state is State.ASKED:
+        return asked if message.status is RequestStatus.REQUESTED else replace(asked, number=message.seq)
+    return replace(known, seq=message.seq)
+
+
+async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None:
+    """New flows get the facts of runs that were there before them."""
+    for change in changes:
+        await settlement.settle(change, settlement.beginning(change), work)
+    await conclude(changes, work)
+
+
+async def _load(tenants: Iterable[str], work: LineageWork) -> dict[str, Change]:
+    """Lock these tenants, sorted, and load them."""
+    names = set(tenants)
+    await work.store.lock(names)
+    return await _loaded(names, work)
+
+
+async def _loaded(tenants: set[str], work: LineageWork) -> dict[str, Change]:
+    if not tenants:
+        return {}
+    loaded = await work.store.load(tenants)
+    return {tenant: Change.of(loaded[tenant]) for tenant in sorted(tenants)}

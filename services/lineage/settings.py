@@ -1,0 +1,16 @@
+"""What lineage reads from its environment."""
+
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ServiceSettings
+
+
+class LineageSettings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="LINEAGE_")
+    name: ClassVar[str] = "lineage"
+
+    http_port: int = 8103
+    park_deadline_hours: float = Field(24.0, gt=0, description="how long a request waits that names no wait_until")

@@ -1,0 +1,232 @@
+"""All SQL of lineage, in the caller's transaction.
+
+The fact not to break: whoever writes a tenant's rows has taken its lock first (`lock`, sorted). Loading costs a
+constant number of statements per batch, saving one per table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.lineage import rows
+from services.lineage.domain.endings import Completion, Past, Run
+from services.lineage.domain.gate import Request, State
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.world import Instance, World
+from shared.postgres import execute, fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A tenant as stored: its world, and its requests that have no end, oldest first."""
+
+    world: World
+    requests: Mapping[UUID, Request]
+
+
+class LineageStore:
+    def __init__(self, conn: AsyncConnection) -> None:
+        self._conn = conn
+
+    async def lock(self, tenants: Collection[str]) -> None:
+        """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""
+        names = sorted(set(tenants))
+        await execute(
+            self._conn,
+            """
+            insert into tenants (tenant) select name from unnest(cast(:names as text[])) as n (name) order by name
+            on conflict do nothing
+            """,
+            names=names,
+        )
+        await fetch(
+            self._conn,
+            "select 1 from tenants where tenant = any(cast(:names as text[])) order by tenant for update",
+            names=names,
+        )
+
+    async def load(self, tenants: Collection[str]) -> dict[str, Loaded]:
+        """The whole of these tenants, in four statements."""
+        of: dict[str, Any] = {"tenants": sorted(set(tenants))}
+        instances = await fetch(self._conn, rows.INSTANCES, **of)
+        flows = await fetch(self._conn, rows.FLOWS, **of)
+        edges = await fetch(self._conn, rows.EDGES, **of)
+        requests = await fetch(self._conn, rows.LIVE_REQUESTS, **of)
+        known = rows.instances_of(instances, flows, edges)
+        loaded = {}
+        for tenant in of["tenants"]:
+            asked = {row["run_id"]: rows.request_of(row) for row in requests if row["tenant"] == tenant}
+            world = World(
+                tenant,
+                {instance.instance_id: instance for instance in known if instance.tenant == tenant},
+                open_runs_of(asked.values()),
+            )
+            loaded[tenant] = Loaded(world, asked)
+        return loaded
+
+    async def owners(self, instance_ids: Collection[UUID]) -> dict[UUID, str]:
+        """Instance → its tenant, of whichever tenant."""
+        found = await fetch(
+            self._conn,
+            "select instance_id, tenant from instances where instance_id = any(cast(:ids as uuid[]))",
+            ids=list(instance_ids),
+        )
+        return {row["instance_id"]: row["tenant"] for row in found}
+
+    async def requests(self, run_ids: Collection[UUID]) -> dict[UUID, Request]:
+        """Those that are known, also when ended."""
+        found = await fetch(
+            self._conn,
+            "select * from open_requests where run_id = any(cast(:ids as uuid[]))",
+            ids=list(run_ids),
+        )
+        return {row["run_id"]: rows.request_of(row) for row in found}
+
+    async def runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:
+        found = await fetch(
+            self._conn, "select * from runs where run_id = any(cast(:ids as uuid[]))", ids=list(run_ids)
+        )
+        return {row["run_id"]: rows.run_of(row) for row in found}
+
+    async def versions_at(self, tenant: str, asked: Sequence[tuple[FlowKey, datetime]]) -> list[UUID | None]:
+        """The version of each flow that was current at each instant, in the order asked."""
+        found = await fetch(
+            self._conn, rows.VERSIONS_AT,
+            tenant=tenant, instances=[key.instance_id for key, _ in asked],
+            kinds=[key.kind for key, _ in asked], ats=[at for _, at in asked],
+        )  # fmt: skip
+        return [row["version_id"] for row in found]
+
+    async def pasts(self, tenant: str, changed_from: Mapping[FlowKey, datetime]) -> dict[FlowKey, Past]:
+        """What the runs of these flows left, as far as it matters after a change from these instants on."""
+        asked: dict[str, Any] = {
+            "tenant": tenant,
+            "instances": [key.instance_id for key in changed_from],
+            "kinds": [key.kind for key in changed_from],
+            "froms": list(changed_from.values()),
+        }
+        completions = await fetch(self._conn, rows.COMPLETIONS, **asked)
+        facts = await fetch(self._conn, rows.PASTS, **asked)
+        return rows.pasts_of(facts, completions, changed_from)
+
+    async def save_runs(self, runs: Collection[Run]) -> None:
+        await self._upsert("runs", ("run_id",), [rows.run_row(run) for run in runs])
+
+    async def save_completions(self, completions: Iterable[tuple[Run, Completion]], *, now: datetime) -> None:
+        """One row per completed attempt; one that comes again with more (a late seal) is completed."""
+        batch = [rows.completion_row(run, completion, now) for run, completion in completions]
+        if batch:
+            await execute(self._conn, rows.SAVE_COMPLETIONS, rows=rows.dumps(batch))
+
+    async def save_confirmed(self, completions: Collection[Completion]) -> None:
+        """What the chain of completions says about each."""
+        if completions:
+            await execute(
+                self._conn,
+                """
+                update versions v set confirms = c.confirms
+                from unnest(cast(:ids as uuid[]), cast(:confirmed as uuid[])) as c (version_id, confirms)
+                where v.version_id = c.version_id
+                """,
+                ids=[one.completion_id for one in completions], confirmed=[one.confirms for one in completions],
+            )  # fmt: skip
+
+    async def withdraw(self, run_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
+        """No version of these runs counts any more. Run → the earliest end of those that did."""
+        if not run_ids:
+            return {}
+        found = await fetch(
+            self._conn,
+            """
+            with gone as (
+                update versions set withdrawn_at = :now
+                where run_id = any(cast(:ids as uuid[])) and withdrawn_at is null
+                returning run_id, ended_at
+            )
+            select run_id, min(ended_at) as ended_at from gone group by run_id
+            """,
+            now=now, ids=list(run_ids),
+        )  # fmt: skip
+        return {row["run_id"]: row["ended_at"] for row in found}
+
+    async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
+        """Before and after of each; edges and flows are touched only where they differ."""
+        await self._upsert("instances", ("instance_id",), [rows.instance_row(after) for _, after in changed])
+        flows = [row for before, after in changed for row in rows.changed_flow_rows(before, after)]
+        gone = [key for before, after in changed for key in rows.gone_flows(before, after)]
+        await self._upsert("flows", ("instance_id", "kind"), flows)
+        if gone:
+            await execute(
+                self._conn,
+                """
+                delete from flows f using unnest(cast(:ids as uuid[]), cast(:kinds as text[])) as g (instance_id, kind)
+                where f.instance_id = g.instance_id and f.kind = g.kind
+                """,
+                ids=[key.instance_id for key in gone], kinds=[key.kind for key in gone],
+            )  # fmt: skip
+        rewired = [after for before, after in changed if rows.rewired(before, after)]
+        if rewired:
+            ids = [instance.instance_id for instance in rewired]
+            await execute(self._conn, "delete from edges where instance_id = any(cast(:ids as uuid[]))", ids=ids)
+            edges = [row for instance in rewired for row in rows.edge_rows(instance)]
+            await execute(
+                self._conn,
+                "insert into edges select * from jsonb_populate_recordset(null::edges, cast(:rows as jsonb))",
+                rows=rows.dumps(edges),
+            )
+
+    async def save_requests(self, requests: Collection[Request]) -> None:
+        await self._upsert("open_requests", ("run_id",), [rows.request_row(request) for request in requests])
+
+    async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
+        if decisions:
+            await execute(
+                self._conn,
+                "insert into decisions select * from jsonb_populate_recordset(null::decisions, cast(:rows as jsonb))",
+                rows=rows.dumps(decisions),
+            )
+
+    async def newly_refused(self, activity_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
+        """Those of these refusals that were not said before."""
+        if not activity_ids:
+            return set()
+        found = await fetch(
+            self._conn,
+            """
+            insert into refusals (activity_id, refused_at)
+            select distinct id, cast(:now as timestamptz) from unnest(cast(:ids as uuid[])) as i (id)
+            on conflict do nothing returning activity_id
+            """,
+            now=now, ids=list(activity_ids),
+        )  # fmt: skip
+        return {row["activity_id"] for row in found}
+
+    async def _upsert(self, table: str, key: tuple[str, ...], batch: Sequence[Mapping[str, Any]]) -> None:
+        if not batch:
+            return
+        columns = list(batch[0])
+        changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+        await execute(
+            self._conn,
+            f"""
+            insert into {table} ({", ".join(columns)})
+            select {", ".join(columns)} from jsonb_populate_recordset(null::{table}, cast(:rows as jsonb))
+            on conflict ({", ".join(key)}) do update set {changes}
+            """,
+            rows=rows.dumps(batch),
+        )
+
+
+def open_runs_of(requests: Iterable[Request]) -> dict[FlowKey, frozenset[UUID]]:
+    """Flow → the runs admitted and not yet ended."""
+    found: dict[FlowKey, set[UUID]] = {}
+    for request in requests:
+        if request.state is State.ADMITTED:
+            found.setdefault(FlowKey(request.instance_id, request.kind), set()).add(request.run_id)
+    return {key: frozenset(runs) for key, runs in found.items()}

@@ -1,0 +1,193 @@
+"""Every table of lineage. All rows of a tenant are written under the lock of its row in `tenants`.
+
+`instances`, `flows` and `edges` are the definition with the answer last given; `runs` and `versions` are what the runs
+said, from which every answer can be worked out again; `open_requests` and `decisions` are what was asked and answered.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.messaging.tables import messaging_tables
+
+metadata = MetaData()
+messaging_tables(metadata)
+
+_AT = DateTime(timezone=True)
+_HOT = {"fillfactor": "75"}
+
+tenants = Table("tenants", metadata, Column("tenant", Text, primary_key=True))
+
+instances = Table(
+    "instances", metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("instance_type", Text, nullable=False),
+    Column("owner", Text),
+    Column("update_frequency", JSONB),
+    Column("definition_digest", Text),
+    Column("definition_changed_at", _AT),
+    Column("retired_at", _AT),
+    Column("status", Text, nullable=False),
+    Column("old_status", Text),
+    Column("cause", JSONB),
+    Column("seq", BigInteger, nullable=False),
+    Column("announced_at", _AT),
+    # the newest command applied: a replay of the log changes nothing
+    Column("heard_partition", Integer),
+    Column("heard_offset", BigInteger),
+    Column("heard_at", _AT),
+    UniqueConstraint("tenant", "name", name="instances_tenant_name", deferrable=True, initially="deferred"),
+    postgresql_with=_HOT,
+)  # fmt: skip
+
+flows = Table(
+    "flows", metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("deployment", Text, nullable=False),
+    Column("on_upstream", Text, nullable=False),
+    Column("reports", Text, nullable=False),
+    Column("max_open_runs", Integer, nullable=False),
+    Column("completion_id", Uuid),
+    Column("newest_end_failed", Boolean, nullable=False),
+    Column("last_run_id", Uuid),
+    Column("last_run_at", _AT),
+    Column("last_data_date", Date),
+    Column("open_run_id", Uuid),
+    Column("freshness", Text, nullable=False),
+    Column("reason", Text),
+    Column("stale_by_version", Text),
+    Column("old_status", Text),
+    postgresql_with=_HOT,
+)  # fmt: skip
+Index("flows_of_tenant", flows.c.tenant)
+
+edges = Table(
+    "edges", metadata,
+    Column("instance_id", Uuid, nullable=False),
+    Column("flow_kind", Text, nullable=False),
+    Column("upstream_instance_id", Uuid, nullable=False),
+    Column("upstream_flow_kind", Text),  # null: its main flow, whatever it will be
+    Column("kind", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("all_flows", Boolean, nullable=False),
+    Column("upstream_name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("optional", Boolean, nullable=False),
+    Column("max_lag", Integer),
+    UniqueConstraint(
+        "instance_id", "flow_kind", "upstream_instance_id", "upstream_flow_kind", "kind",
+        name="edges_between_flows", postgresql_nulls_not_distinct=True,
+    ),
+)  # fmt: skip
+Index("edges_of_tenant", edges.c.tenant)
+
+runs = Table(
+    "runs", metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("trigger", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", _AT),
+    Column("end_status", Text),
+    Column("ended_at", _AT),
+    Column("end_attempt", Integer),
+    Column("decides", Boolean, nullable=False),
+    postgresql_with=_HOT,
+)  # fmt: skip
+Index(
+    "runs_ended", runs.c.tenant, runs.c.instance_id, runs.c.kind, runs.c.ended_at.desc(), runs.c.run_id.desc(),
+    postgresql_where=runs.c.ended_at.is_not(None),
+)  # fmt: skip
+Index("runs_running", runs.c.tenant, runs.c.instance_id, runs.c.kind, postgresql_where=text("status = 'running'"))
+
+versions = Table(
+    "versions", metadata,
+    Column("version_id", Uuid, primary_key=True),
+    Column("run_id", Uuid, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("started_at", _AT),
+    Column("ended_at", _AT, nullable=False),
+    Column("minted_at", _AT, nullable=False),  # the knowledge time
+    Column("digest", Text),
+    Column("sealed_late", Boolean, nullable=False),
+    Column("last_data_date", Date),
+    Column("rows_processed", BigInteger),
+    Column("artifact_version", Text),
+    Column("reads", JSONB, nullable=False),
+    Column("confirms", Uuid),  # the version that this completion found unchanged; null: it minted its own
+    Column("withdrawn_at", _AT),
+    UniqueConstraint("run_id", "attempt", name="versions_run_attempt"),
+)  # fmt: skip
+Index(
+    "versions_valid", versions.c.tenant, versions.c.instance_id, versions.c.kind, versions.c.ended_at,
+    postgresql_where=versions.c.withdrawn_at.is_(None),
+)  # fmt: skip
+Index(
+    "versions_dates", versions.c.tenant, versions.c.instance_id, versions.c.kind, versions.c.last_data_date,
+    postgresql_where=versions.c.withdrawn_at.is_(None),
+)  # fmt: skip
+
+open_requests = Table(
+    "open_requests", metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("instance_name", Text),
+    Column("kind", Text),
+    Column("gate", Text, nullable=False),
+    Column("skip_if_ready", Boolean, nullable=False),
+    Column("wait_until", _AT),
+    Column("parameters", JSONB, nullable=False),
+    Column("state", Text, nullable=False),  # asked | parked | admitted | ended
+    Column("shown", JSONB, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("asked_at", _AT, nullable=False),
+    postgresql_with=_HOT,
+)  # fmt: skip
+Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))
+
+decisions = Table(
+    "decisions", metadata,
+    Column("run_id", Uuid, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("decided_at", _AT, nullable=False),
+    Column("said", JSONB, nullable=False),  # the message
+    Column("seen", JSONB, nullable=False),  # flow → status and version, as they were
+)  # fmt: skip
+Index("decisions_last", decisions.c.run_id, unique=True, postgresql_where=text("answer <> 'request.parked'"))
+
+refusals = Table(
+    "refusals", metadata,
+    Column("activity_id", Uuid, primary_key=True),
+    Column("refused_at", _AT, nullable=False),
+)  # fmt: skip

@@ -1,0 +1,388 @@
+"""Messages to domain values and back. No decision lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid5
+
+from runtide_schemas import instances as wire
+from runtide_schemas.activities import ActivityRecorded
+from runtide_schemas.commands import SubmitRun
+from runtide_schemas.decisions import (
+    Decision as DecisionMessage,
+)
+from runtide_schemas.decisions import (
+    RequestAdmitted,
+    RequestExpired,
+    RequestParked,
+    RequestRefused,
+    RequestSkipped,
+)
+from runtide_schemas.message import LIST_LIMIT
+from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
+from runtide_schemas.runs import RunStatusChanged
+from runtide_schemas.vocabulary import (
+    RUNTIDE,
+    Gate,
+    Trigger,
+    action_prefix,
+    instance_id_of,
+    run_id_of,
+)
+
+from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
+from services.lineage.domain.endings import Seen
+from services.lineage.domain.gate import (
+    Admitted,
+    Blocked,
+    Decision,
+    Expired,
+    Parked,
+    Refused,
+    Request,
+    Skipped,
+    State,
+)
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.staleness import Ask
+from services.lineage.domain.world import Flow, Instance, Read, Upstream, World, resolve
+from services.lineage.rows import canonical
+from shared.messaging.decode import Received
+
+SYSTEM = "system:lineage"
+ON_INSTANCE = (
+    wire.RetireInstance,
+    wire.ConnectInstances,
+    wire.DisconnectInstances,
+    wire.ChangeDefinition,
+    wire.DelaySource,
+)
+
+
+def registration_of(command: wire.RegisterInstance) -> Registration:
+    def named(field: str, value: str | None) -> tuple[str | None] | None:
+        return (value,) if command.names(field) else None
+
+    flows = None
+    if command.flows is not None:
+        flows = tuple(
+            FlowDefinition(flow.kind, flow.deployment, flow.on_upstream, flow.reports, flow.max_open_runs)
+            for flow in command.flows
+        )
+    frequency = command.update_frequency.model_dump_json() if command.update_frequency else None
+    return Registration(
+        instance_id=command.id,
+        name=command.name,
+        instance_type=command.instance_type,
+        flows=flows,
+        upstreams=None if command.upstreams is None else upstreams_of(command.tenant, command.upstreams),
+        update_frequency=named("update_frequency", canonical(frequency)),
+        owner=named("owner", command.owner),
+    )
+
+
+def upstreams_of(tenant: str, specs: Iterable[wire.UpstreamSpec]) -> tuple[Upstream, ...]:
+    """Without a role it is the empty text: the domain puts the upstream's name there."""
+    return tuple(
+        Upstream(
+            instance_id=instance_id_of(tenant, spec.instance),
+            name=spec.instance,
+            role=spec.role or "",
+            kind=spec.kind,
+            flow_kind=spec.flow_kind,
+            flows=tuple(spec.flows) if spec.flows is not None else None,
+            optional=spec.optional,
+            max_lag=spec.max_lag,
+        )
+        for spec in specs
+    )
+
+
+def seen_of(message: RunStatusChanged) -> Seen:
+    version = message.metrics.get("artifact_version")
+    return Seen(
+        run_id=message.run_id,
+        tenant=message.tenant,
+        instance_id=message.instance_id,
+        kind=message.flow_kind,
+        seq=message.seq,
+        status=message.status,
+        mode=message.mode,
+        trigger=message.trigger,
+        attempt=message.attempt,
+        at=message.occurred_at,
+        started_at=message.started_at,
+        ended_at=message.ended_at,
+        digest=message.output_digest,
+        last_data_date=message.last_data_date,
+        rows_processed=message.rows_processed,
+        artifact_version=None if version is None else str(version),
+        inputs=tuple(
+            Read(role, FlowKey(one.instance_id, one.flow_kind), one.version_id, one.artifact_version, one.basis)
+            for role, one in message.input_versions.items()
+        ),
+    )
+
+
+def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | None:
+    """The request that a snapshot speaks of; None where it names no instance (it began as a cancel)."""
+    if message.instance_id is None:
+        return None
+    wait_until = message.wait_until
+    if wait_until is None and message.trigger is not Trigger.UPSTREAM:
+        wait_until = message.occurred_at + deadline
+    return Request(
+        run_id=message.run_id,
+        tenant=message.tenant,
+        instance_id=message.instance_id,
+        instance_name=message.instance_name,
+        kind=message.flow_kind,
+        gate=message.gate or Gate.STRICT,
+        skip_if_ready=message.skip_if_ready,
+        wait_until=wait_until,
+        asked_at=message.occurred_at,
+        parameters=message.parameters,
+        seq=message.seq,
+    )
+
+
+def submission_of(tenant: str, ask: Ask) -> tuple[SubmitRun, UUID]:
+    """The command that asks for an automatic refresh, and the id of its run. The same change asks under the same id."""
+    command_id = f"upstream/{ask.flow.instance_id}/{ask.flow.kind}/{ask.ref}"
+    command = SubmitRun(
+        command_id=command_id,
+        tenant=tenant,
+        actor=SYSTEM,
+        instance=str(ask.flow.instance_id),
+        flow_kind=ask.flow.kind,
+        gate=Gate.WAIT,
+        skip_if_ready=True,
+        trigger=Trigger.UPSTREAM,
+    )
+    return command, run_id_of(tenant, command_id)
+
+
+def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
+    """The row that says that lineage has asked, until submission says so."""
+    return Request(
+        run_id=run_id,
+        tenant=command.tenant,
+        instance_id=command.instance_id,
+        instance_name=None,
+        kind=command.flow_kind,
+        gate=command.gate,
+        skip_if_ready=command.skip_if_ready,
+        wait_until=None,
+        asked_at=now,
+        state=State.ASKED,
+    )
+
+
+def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
+    """The whole instance as last announced."""
+    cause = instance.cause
+    return wire.InstanceStatusChanged(
+        tenant=instance.tenant,
+        instance_id=instance.instance_id,
+        name=instance.name,
+        instance_type=instance.instance_type,
+        status=instance.status,
+        old_status=instance.old_status,
+        flows=[_flow_snapshot(flow) for flow in instance.flows],
+        cause=None
+        if cause is None
+        else wire.Cause(
+            run_id=cause.run_id, version_id=cause.version_id, instance_id=cause.instance_id, path=list(cause.path)
+        ),
+        upstreams=[_upstream_snapshot(instance, upstream, world) for upstream in instance.upstreams],
+        update_frequency=None
+        if instance.update_frequency is None
+        else wire.UpdateFrequency.model_validate_json(instance.update_frequency),
+        owner=instance.owner,
+        occurred_at=instance.announced_at or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
+        seq=max(instance.seq, 1),
+    )
+
+
+def _flow_snapshot(flow: Flow) -> wire.FlowSnapshot:
+    return wire.FlowSnapshot(
+        kind=flow.kind,
+        deployment=flow.deployment,
+        on_upstream=flow.on_upstream,
+        reports=flow.reports,
+        max_open_runs=flow.max_open_runs,
+        status=flow.status,
+        old_status=flow.old_status,
+        freshness=flow.freshness,
+        open_run_id=flow.open_run_id,
+        reason=flow.reason,
+        last_run_id=flow.last_run_id,
+        last_run_at=flow.last_run_at,
+        last_data_date=flow.last_data_date,
+        version_id=flow.version.version_id if flow.version else None,
+        verified_at=flow.version.verified_at if flow.version else None,
+    )
+
+
+def _upstream_snapshot(instance: Instance, upstream: Upstream, world: World) -> wire.UpstreamSnapshot:
+    known = world.instances.get(upstream.instance_id)
+    return wire.UpstreamSnapshot(
+        instance_id=upstream.instance_id,
+        name=known.name if known else upstream.name,
+        role=upstream.role,
+        kind=upstream.kind,
+        flow_kind=resolve(upstream, world.instances).kind,
+        flows=[flow.kind for flow in instance.flows] if upstream.flows is None else list(upstream.flows),
+        optional=upstream.optional,
+        max_lag=upstream.max_lag,
+    )
+
+
+def decision_message(request: Request, decision: Decision, number: int, now: datetime) -> DecisionMessage:
+    """What submission is told."""
+    target = decision.target
+    about: dict[str, Any] = {
+        "tenant": request.tenant,
+        "run_id": request.run_id,
+        "number": number,
+        "instance_id": request.instance_id,
+        "instance_name": target.name if target else request.instance_name,
+        "run_type": target.run_type if target else None,
+        "flow_kind": target.flow.kind if target else request.kind,
+        "deployment": target.deployment if target else None,
+        "occurred_at": now,
+    }
+    match decision:
+        case Admitted():
+            return RequestAdmitted(
+                **about,
+                parameters=dict(request.parameters),
+                input_versions=_inputs(decision.reads),
+                warning=decision.warning,
+            )
+        case Parked():
+            return RequestParked(**about, **_blockers(decision.blockers), wait_until=decision.wait_until)
+        case Refused():
+            statuses = dict(sorted(decision.statuses.items())[:LIST_LIMIT])
+            return RequestRefused(
+                **about,
+                **_blockers(decision.blockers),
+                code=decision.code,
+                message=decision.message,
+                status_map=statuses,
+            )
+        case Skipped():
+            return RequestSkipped(**about, message=decision.message, version_id=decision.version_id)
+        case Expired():
+            return RequestExpired(**about, **_blockers(decision.blockers), message=decision.message)
+
+
+def _inputs(reads: Iterable[Read]) -> dict[str, InputVersion]:
+    return {
+        read.role: InputVersion(
+            instance_id=read.upstream.instance_id,
+            flow_kind=read.upstream.kind,
+            version_id=read.version_id,
+            artifact_version=read.artifact_version,
+            basis=read.basis,
+        )
+        for read in reads
+        if read.upstream.kind is not None
+    }
+
+
+def _blockers(blockers: Sequence[Blocked]) -> dict[str, Any]:
+    return {
+        "blockers": [
+            Blocker(
+                instance_id=one.flow.instance_id,
+                name=one.name,
+                flow_kind=one.flow.kind,
+                status=one.status,
+                reason=one.reason or None,
+            )
+            for one in blockers[:LIST_LIMIT]
+        ],
+        "blockers_total": len(blockers),
+    }
+
+
+def instance_activity(instance: Instance, action: str, *, actor: str, correlation_id: str | None) -> ActivityRecorded:
+    """`instance.registered | ready | stale | error | retired`, one per snapshot and action."""
+    cause = instance.cause
+    assert instance.announced_at is not None
+    return ActivityRecorded(
+        activity_id=uuid5(RUNTIDE, f"{instance.instance_id}/{instance.seq}/{action}"),
+        tenant=instance.tenant,
+        actor=actor,
+        resource_type="instance",
+        resource_id=str(instance.instance_id),
+        action=action,
+        payload={
+            "name": instance.name,
+            "status": instance.status,
+            "old_status": instance.old_status,
+            "cause": None if cause is None else {"run_id": _text(cause.run_id), "path": list(cause.path)},
+        },
+        correlation_id=correlation_id,
+        occurred_at=instance.announced_at,
+    )
+
+
+def completed_activity(received: Received[RunStatusChanged], affected: Sequence[Instance]) -> ActivityRecorded:
+    """`*_run.completed`, with what it made stale: the first 100, and how many in all."""
+    message = received.message
+    return ActivityRecorded(
+        activity_id=uuid5(RUNTIDE, f"{message.run_id}/{message.seq}/completed"),
+        tenant=message.tenant,
+        actor=message.actor or SYSTEM,
+        resource_type="run",
+        resource_id=str(message.run_id),
+        action=f"{action_prefix(message.run_type)}.completed",
+        payload={
+            "instance_id": str(message.instance_id),
+            "instance_name": message.instance_name,
+            "flow_kind": message.flow_kind,
+            "attempt": message.attempt,
+            "metrics": message.metrics,
+            "affected_downstream": [
+                {"instance_id": str(one.instance_id), "name": one.name} for one in affected[:LIST_LIMIT]
+            ],
+            "affected_downstream_total": len(affected),
+        },
+        correlation_id=received.correlation_id or received.id,
+        occurred_at=message.ended_at or message.occurred_at,
+    )
+
+
+def refusal_id(received: Received[Any]) -> UUID:
+    return uuid5(RUNTIDE, f"{received.id}/refused")
+
+
+def refused_activity(received: Received[Any], rejected: Rejected, *, now: datetime) -> ActivityRecorded:
+    """The answer to a command about an instance that changes nothing."""
+    command = received.message
+    about = command.name if isinstance(command, wire.RegisterInstance) else command.instance
+    return ActivityRecorded(
+        activity_id=refusal_id(received),
+        tenant=command.tenant,
+        actor=command.actor,
+        resource_type="instance",
+        resource_id=str(instance_id_of(command.tenant, about)),
+        action="command.refused",
+        payload={
+            "code": rejected.code,
+            "message": rejected.message,
+            "command": command.type,
+            "command_id": command.command_id,
+            "instance": about,
+        },
+        correlation_id=received.correlation_id or received.id,
+        occurred_at=now,
+    )
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,100 @@
+"""What a command about an instance does to its tenant, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from runtide_schemas import instances as wire
+from runtide_schemas.vocabulary import Code
+
+from services.lineage import translation
+from services.lineage.conclusion import Change
+from services.lineage.domain import definition
+from services.lineage.domain.definition import Rejected
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.staleness import Root
+from services.lineage.domain.world import Heard, Instance, World
+from shared.messaging.decode import Received
+
+
+def about(command: wire.InstanceCommand) -> UUID:
+    """The instance that a command names."""
+    if isinstance(command, wire.RegisterInstance):
+        return command.id
+    assert isinstance(command, translation.ON_INSTANCE)
+    return command.instance_id
+
+
+def hear(change: Change, received: Received[Any], owners: Mapping[UUID, str], *, now: datetime) -> Rejected | None:
+    """Apply one command of the log, unless it was applied before. The answer is why it was not, if it can not be."""
+    command, record = received.message, received.record
+    heard = Heard(record.partition, record.offset, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
+    known = change.world.instances.get(about(command))
+    if known is not None and known.heard is not None and known.heard.covers(heard):
+        return None
+    instance = applied(change.world, command, owners, at=min(received.at, now))
+    if isinstance(instance, Rejected):
+        return instance
+    take(change, command, replace(instance, heard=heard), ref=received.id)
+    change.because[instance.instance_id] = received
+    return None
+
+
+def applied(
+    world: World, command: wire.InstanceCommand, owners: Mapping[UUID, str], *, at: datetime
+) -> Instance | Rejected:
+    """The instance as the command leaves it. What belongs to another tenant does not exist."""
+    instance_id = about(command)
+    if owners.get(instance_id, world.tenant) != world.tenant:
+        return Rejected(Code.UNKNOWN_INSTANCE, f"tenant {world.tenant} has no instance {instance_id}")
+    match command:
+        case wire.RegisterInstance():
+            return definition.registered(world, translation.registration_of(command))
+        case wire.RetireInstance():
+            return definition.retired(world, instance_id, now=at)
+        case wire.ConnectInstances():
+            return definition.connected(world, instance_id, translation.upstreams_of(command.tenant, command.upstreams))
+        case wire.DisconnectInstances():
+            return definition.disconnected(
+                world, instance_id, translation.upstreams_of(command.tenant, command.upstreams)
+            )
+        case wire.ChangeDefinition():
+            return definition.redefined(world, instance_id, command.digest, at=at)
+        case _:
+            return Rejected(Code.INVALID_COMMAND, f"{command.type} is not available yet")
+
+
+def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref: str) -> None:
+    """Put the instance into the world, and name what must be asked again: its own flows and, where one of them went,
+    those that read it.
+    """
+    before = change.world.instances.get(after.instance_id)
+    if before is not None and replace(before, heard=after.heard) == after:
+        change.world = change.world.with_announced([after])
+        return
+    redefined = before is not None and before.definition_digest != after.definition_digest
+    gone = [flow.kind for flow in before.flows if after.flow(flow.kind) is None] if before else []
+    below = [
+        edge.downstream
+        for kind in gone
+        for edge in change.world.graph.out_of(FlowKey(after.instance_id, kind))
+        if edge.downstream.kind not in gone or edge.downstream.instance_id != after.instance_id
+    ]
+    change.world = change.world.with_instance(after)
+    for key in below:
+        change.roots.setdefault(key, Root(ref, changed=False))
+    for flow in after.flows:
+        key = FlowKey(after.instance_id, flow.kind)
+        known = change.roots.get(key)
+        change.roots[key] = Root(ref, changed=redefined or (known is not None and known.changed))
+    match command:
+        case wire.RegisterInstance():
+            change.said[after.instance_id] = "instance.registered", command.actor
+        case wire.RetireInstance():
+            change.said[after.instance_id] = "instance.retired", command.actor
+        case _:
+            pass

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 log = logging.getLogger("runtide.flow")
 
-RETRY_SECONDS = 0.5
+RETRY_SECONDS = 0.25
+RETRY_MOST_SECONDS = 4.0
 REQUEST_TIMEOUT_MS = 10_000
 STOP_SECONDS = 4.0
 
@@ -63,7 +64,7 @@ class KafkaSink:
         self._loop = asyncio.new_event_loop()
         self._woken = asyncio.Event()
         self._closing = False
-        self._complained = False
+        self._failures = 0
         self._producer: Any = None
         self._pump = self._loop.create_task(self._pump_records())
         self._thread = threading.Thread(target=self._run, name="runtide-reports", daemon=True)
@@ -111,7 +112,7 @@ class KafkaSink:
                     self._waiting.popleft()
                 else:
                     self._drop_progress()
-                    await asyncio.sleep(RETRY_SECONDS)
+                    await asyncio.sleep(min(RETRY_SECONDS * 2**self._failures, RETRY_MOST_SECONDS))
             if self._closing:
                 return
             self._woken.clear()
@@ -132,13 +133,13 @@ class KafkaSink:
             outgoing.sent.set_result(False)
             return True
         except (KafkaError, OSError) as error:
-            if not self._complained:
+            if self._failures == 0:
                 log.warning("Kafka at %s does not take reports (%r); trying again", self._bootstrap, error)
-                self._complained = True
+            self._failures += 1
             if not getattr(error, "retriable", False):
                 await self._stop()
             return False
-        self._complained = False
+        self._failures = 0
         outgoing.sent.set_result(True)
         return True
 

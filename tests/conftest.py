@@ -1,0 +1,130 @@
+"""The stack that tests meet, and a world of one's own on it.
+
+`RUNTIDE_TEST_STACK` chooses where it comes from: `native` (default: the stack of `.runtide/stack.env`, started with
+`python -m deploy.native up --only infra` where it is not up), `existing` (default where RUNTIDE_KAFKA_BOOTSTRAP is
+set: addresses from RUNTIDE_* variables, nothing is started or stopped) or `docker` (testcontainers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.harness import World
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / ".runtide" / "stack.env"
+NEEDED = (
+    "RUNTIDE_KAFKA_BOOTSTRAP", "RUNTIDE_POSTGRES_DSN", "RUNTIDE_S3_ENDPOINT", "RUNTIDE_PREFECT_API_URL",
+    "RUNTIDE_CENTRIFUGO_API_URL", "RUNTIDE_CENTRIFUGO_WS_URL",
+)  # fmt: skip
+
+
+class Stack(Protocol):
+    """PostgreSQL, Kafka, S3, Prefect and the realtime node, really running. Part names as in deploy.native."""
+
+    env: Mapping[str, str]
+
+    async def stop(self, part: str) -> None: ...
+    async def start(self, part: str) -> None: ...
+    async def restart(self, part: str) -> None: ...
+
+
+class ExistingStack:
+    """Somebody else's: it is used, and never stopped."""
+
+    def __init__(self) -> None:
+        self.env = {name: value for name, value in os.environ.items() if name.startswith(("RUNTIDE_", "PREFECT_"))}
+        missing = [name for name in NEEDED if name not in self.env]
+        if missing:
+            pytest.fail(f"RUNTIDE_TEST_STACK=existing needs {', '.join(missing)}", pytrace=False)
+
+    async def stop(self, part: str) -> None:
+        pytest.skip(f"{part} is not ours to stop")
+
+    start = restart = stop
+
+
+class NativeStack:
+    """The stack of `.runtide`; what is not up is started, and stays up afterwards for the next run."""
+
+    def __init__(self) -> None:
+        if not _is_up(_read_env()):
+            subprocess.run([*_DEPLOY, "up", "--only", "infra"], cwd=ROOT, check=True)
+        self.env = _read_env()
+
+    async def stop(self, part: str) -> None:
+        await self._deploy("down", part)
+
+    async def start(self, part: str) -> None:
+        await self._deploy("up", part)
+
+    async def restart(self, part: str) -> None:
+        await self._deploy("restart", part)
+
+    async def _deploy(self, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *_DEPLOY, *arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, f"deploy.native {' '.join(arguments)}: {said.decode()}"
+
+
+_DEPLOY = (sys.executable, "-m", "deploy.native")
+
+
+def _read_env() -> dict[str, str]:
+    if not ENV_FILE.is_file():
+        return {}
+    words = shlex.split(ENV_FILE.read_text(encoding="utf-8"), comments=True)
+    return dict(word.split("=", 1) for word in words)
+
+
+def _is_up(env: Mapping[str, str]) -> bool:
+    if any(name not in env for name in NEEDED):
+        return False
+    for name in NEEDED:
+        address = urlsplit(env[name] if "//" in env[name] else f"//{env[name]}")
+        try:
+            socket.create_connection((address.hostname or "", address.port or 80), timeout=2).close()
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The running stack."""
+    back_end = os.environ.get("RUNTIDE_TEST_STACK") or (
+        "existing" if "RUNTIDE_KAFKA_BOOTSTRAP" in os.environ else "native"
+    )
+    match back_end:
+        case "existing":
+            yield ExistingStack()
+        case "native":
+            yield NativeStack()
+        case "docker":
+            from tests.support.docker_stack import DockerStack
+
+            with DockerStack() as containers:
+                yield containers
+        case _:
+            pytest.fail(f"RUNTIDE_TEST_STACK is {back_end!r}; allowed: native, existing, docker", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+async def world(stack: Stack) -> AsyncIterator[World]:
+    """A database and a Kafka prefix for the tests of one file."""
+    opened = await World(stack.env).open()
+    yield opened
+    await opened.close()

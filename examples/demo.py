@@ -122,7 +122,7 @@ async def tell(story: Story) -> list[Result]:
     """Both chapters; every run's result."""
     client = story.client
     applied = await client.apply(Platform.read(PLATFORM))
-    story.say(f"platform registered: {len(applied.registered)} instances new or changed")
+    story.say(f"platform registered: {len(applied.snapshots)} instances new or changed")
     live = Live(story.table(), console=story.console, refresh_per_second=8) if story.console.is_terminal else None
     story.live = live
     if live is not None:

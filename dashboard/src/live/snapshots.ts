@@ -23,6 +23,7 @@ interface Shape {
   path: string;
   type: MessageType;
   id: "run_id" | "instance_id";
+  /** What may still change, in as few questions as the service can answer. */
   open: readonly string[];
 }
 
@@ -39,7 +40,7 @@ const SHAPES: Record<Source, Shape> = {
     path: "/v1/requests",
     type: "request.status_changed",
     id: "run_id",
-    open: ["parked", "admitted", "requested"],
+    open: ["requested,parked,admitted"],
   },
   instances: { service: "lineage", path: "/v1/instances", type: "instance.status_changed", id: "instance_id", open: [] },
 };

@@ -21,9 +21,9 @@ function Group({ title, requests, now }: { title: string; requests: readonly Req
   if (requests.length === 0) return null;
   return (
     <section className="group" aria-label={title}>
-      <h3>
+      <h2>
         {title} <span className="number">{count(requests.length)}</span>
-      </h3>
+      </h2>
       <ul className="requests">
         {requests.map((request) => (
           <RequestItem key={request.run_id} request={request} now={now} />

@@ -52,6 +52,7 @@ async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], wo
     ours.sort(key=lambda found: (found[1].at, found[1].state_id))
     attempts = await following.reports_for_new_attempts(ours)
     for run, seen, item in ours:
+        run.name = run.name or item.message.flow_run_name
         following.step(run, seen, attempts, item)
     await following.save()
 
@@ -68,17 +69,16 @@ async def on_requests_status(batch: Sequence[Received[RequestStatusChanged]], wo
         if request.status in requesting.MAKES_A_RUN:
             since[request.run_id] = min(since.get(request.run_id, request.occurred_at), request.occurred_at)
     fresh = await work.store.remember_requests([newest[key].message for key in sorted(newest)])
-    if not fresh:
-        return
     await work.store.be_only_creator()
     following = Following(work)
-    await following.runs({run_id for run_id, _ in fresh})
+    await following.runs({run_id for run_id, _ in newest})
     items = [newest[key] for key in sorted(fresh)]
     await requesting.create(items, since, following)
     own = [item for item in items if requesting.is_of(following.loaded.get(item.message.run_id), item.message)]
     await requesting.launch(own, following)
     for item in own:
         await requesting.follow(following.loaded[item.message.run_id], item, following)
+    requesting.note(batch, following)
     await following.save()
 
 

@@ -21,6 +21,7 @@ from services.run_tracker.telling import tell
 from shared.messaging.decode import Received
 
 MAKES_A_RUN = frozenset({RequestStatus.ADMITTED, RequestStatus.LAUNCHED, RequestStatus.LAUNCH_FAILED})
+_HISTORIC = MAKES_A_RUN | {RequestStatus.CANCELLED}
 _INPUTS = TypeAdapter(dict[str, InputVersion])
 
 Requested = Received[RequestStatusChanged]
@@ -79,13 +80,28 @@ async def launch(items: Sequence[Requested], following: Following) -> None:
     }
     taken = await following.runs_of(named.keys())
     linked = {flow_run_id: run for flow_run_id, run in named.items() if flow_run_id not in taken}
+    seen = {waiting.flow_run_id: waiting for waiting in await store.load_waiting(flow_run_ids=linked.keys())}
     for flow_run_id, run in linked.items():
-        link(run, Waiting(flow_run_id, None, run.deployment, run.run_id, None), following)
+        link(run, seen.get(flow_run_id, Waiting(flow_run_id, None, run.deployment, run.run_id, None)), following)
         tell(run, following.work, say=True)
     await catch_up(linked, following)
     unlinked = {item.message.run_id for item in items if runs[item.message.run_id].orchestrator_run_id is None}
     if unlinked and (waiting := await store.load_waiting(claims=unlinked)):
         await settle(waiting, following)
+
+
+def note(items: Sequence[Requested], following: Following) -> None:
+    """Every word of a request belongs to its run's history, also one that came late."""
+    for item in items:
+        request = item.message
+        run = following.loaded.get(request.run_id)
+        if not is_of(run, request) or request.status not in _HISTORIC:
+            continue
+        happened = f"request/{request.status}"
+        following.note([Entry(run.run_id, happened, request.occurred_at, "request", detail=request.status)])
+        if request.status in MAKES_A_RUN and request.occurred_at < run.created_at:
+            run.created_at = request.occurred_at
+            following.whole[run.run_id] = run
 
 
 async def follow(run: Run, item: Requested, following: Following) -> None:
@@ -98,8 +114,6 @@ async def follow(run: Run, item: Requested, following: Following) -> None:
         run.request_end, run.request_ended_at = request.status, request.occurred_at
         run.request_code, run.request_message = request.code, request.message
         run.cancel_requested_at = request.cancel_requested_at
-    happened = f"request/{request.status}"
-    following.note([Entry(run.run_id, happened, request.occurred_at, "request", detail=request.status)])
     tell(run, following.work, item)
     following.whole[run.run_id] = run
     if request.cancel_requested_at is not None and run.request_end is None:

@@ -34,7 +34,7 @@ _FIXED = (
 )  # fmt: skip
 _WHOLE = tuple(name for name in _RUN_FIELDS if name not in _FIXED)
 _STATES = (
-    "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
+    "name", "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
     "other_status", "other_at", "other_id", "run_count", "first_running_at", "source_started_at", "gone_at",
     "status", "sub_state", "previous_status", "attempt", "progress_pct", "step", "started_at", "ended_at",
     "duration_seconds", "outputs", "outputs_ref", "error", "knowledge_time", "occurred_at", "supersedes", "seq",

@@ -1,0 +1,124 @@
+"""Whatever comes first, comes twice, or comes late: the same rows and the same last snapshot, but for seq."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from runtide_schemas import reports
+from runtide_schemas.message import Message
+from runtide_schemas.vocabulary import RequestStatus, RunStatus
+
+from tests.component.run_tracker.desk import Desk
+from tests.component.run_tracker.stories import admitted, launched, registered, report, reported, request, states
+
+TOLD_BY_ARRIVAL = {"seq", "supersedes", "terminal_seq", "said_progress_at", "said_progress_n", "said_decile",
+                   "ended_seen_at", "rechecks"}  # fmt: skip
+COMPARED = {
+    "runs": "select * from runs",
+    "run_history": "select run_id, entry, at, source, status, sub_state, attempt, detail, message from run_history",
+    "observations": "select * from observations",
+    "waiting_flow_runs": "select flow_run_id from waiting_flow_runs",
+    "reports": "select * from reports where kind <> 'progress'",
+    "artifacts": "select * from artifacts",
+    "known_flows": "select * from known_flows",
+    "pipeline_runs": "select * from pipeline_runs",
+    "seen_requests": "select * from seen_requests",
+}
+
+STORIES: dict[str, list[Message]] = {
+    "completed": [registered(), admitted(), launched(), *states("completed"), *reported()],
+    "retried": [
+        registered(), admitted(), launched(), *states("retried"), *reported(1, sealed=False), *reported(2),
+    ],
+    "failed": [
+        admitted(), launched(), *states("failed"), *reported(sealed=False),
+        report(reports.ErrorReported, 8, error={"type": "ValueError", "message": "boom", "code": None}),
+    ],
+    "corrected": [registered(), admitted(), launched(), *states("cancelled-direct-then-completed"), *reported()],
+    "cancelled while scheduled": [admitted(), launched(), *states("cancelled-while-scheduled")],
+    "launch failed": [admitted(), request(RequestStatus.LAUNCH_FAILED, 3, message="no such deployment")],
+    "nobody asked": [registered(), *states("retried", tags=[])],
+}  # fmt: skip
+
+
+async def tell(desk: Desk, story: Sequence[Message], arrivals: Sequence[int], dice: random.Random) -> None:
+    """Deliver in this order, in batches of one topic."""
+    at = 0
+    while at < len(arrivals):
+        kind = _topic(story[arrivals[at]])
+        size = dice.randint(1, 4)
+        batch = list(arrivals[at : at + size])
+        while _topic(story[batch[-1]]) != kind or any(_topic(story[n]) != kind for n in batch):
+            batch.pop()
+        await desk.deliver(*(story[n] for n in batch), offsets=batch)
+        at += len(batch)
+
+
+def _topic(message: Message) -> str:
+    return message.type.split(".")[0] if not message.type.startswith("run.") else "report"
+
+
+async def ending(desk: Desk) -> dict[str, Any]:
+    """Everything that must not depend on the order."""
+    found: dict[str, Any] = {}
+    for table, sql in COMPARED.items():
+        rows = await desk.rows(sql)
+        kept = [{name: value for name, value in row.items() if name not in TOLD_BY_ARRIVAL} for row in rows]
+        found[table] = sorted(kept, key=str)
+    last = (await desk.said())[-1]
+    found["last snapshot"] = {name: value for name, value in last.items() if name not in ("seq", "supersedes")}
+    return found
+
+
+def differences(expected: Any, got: Any, path: str = "") -> list[str]:
+    """Where two endings differ."""
+    if isinstance(expected, dict) and isinstance(got, dict):
+        names = sorted(expected.keys() | got.keys())
+        return [line for name in names for line in differences(expected.get(name), got.get(name), f"{path}/{name}")]
+    if isinstance(expected, list) and isinstance(got, list) and len(expected) == len(got):
+        return [
+            line
+            for n, (a, b) in enumerate(zip(expected, got, strict=True))
+            for line in differences(a, b, f"{path}/{n}")
+        ]
+    return [] if expected == got else [f"{path}: expected {expected!r}, got {got!r}"]
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_every_order_of_arrival_ends_in_the_same_rows_and_the_same_last_snapshot(desk: Desk, name: str) -> None:
+    story = STORIES[name]
+    dice = random.Random(name)
+    await tell(desk, story, range(len(story)), dice)
+    expected = await ending(desk)
+    assert RunStatus(expected["last snapshot"]["status"]).is_terminal or name == "nobody asked"
+
+    for _ in range(12):
+        await desk.reset()
+        arrivals = [*range(len(story)), *dice.sample(range(len(story)), dice.randint(0, len(story)))]
+        dice.shuffle(arrivals)
+        await tell(desk, story, arrivals, dice)
+        await desk.wait(1)
+        assert differences(expected, await ending(desk)) == [], f"arrivals {arrivals}"
+        said = [*await desk.said("runs.status.v1"), *await desk.said("runs.progress.v1")]
+        seqs = sorted(message["seq"] for message in said)
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_a_second_replay_changes_no_row_and_sends_nothing(desk: Desk, name: str) -> None:
+    story = STORIES[name]
+    dice = random.Random(name)
+    await tell(desk, story, range(len(story)), dice)
+    await desk.wait(1)
+    rows = await desk.rows("select * from runs")
+    history = await desk.rows("select * from run_history order by entry")
+    said = await desk.rows("select count(*) as n from outbox")
+
+    for _ in range(2):
+        await tell(desk, story, range(len(story)), dice)
+        await desk.wait(1)
+
+    assert await desk.rows("select * from runs") == rows
+    assert await desk.rows("select * from run_history order by entry") == history
+    assert await desk.rows("select count(*) as n from outbox") == said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -139,6 +139,6 @@ def _read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
         return None
     try:
         at, activity_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(at), UUID(activity_id)
+        return datetime.fromisoformat(at).astimezone(UTC), UUID(activity_id)
     except (ValueError, binascii.Error):
         raise Problem(422, "INVALID_CURSOR", "The cursor is not one of ours", f"got {cursor[:80]!r}") from None

@@ -93,7 +93,9 @@ def fitting(data: Mapping[str, Any], most_bytes: int = MOST_BYTES) -> Mapping[st
 
 def _request(message: RequestStatusChanged) -> list[Publication]:
     data, entity = fitting(message.model_dump(mode="json")), f"request:{message.run_id}"
-    tags = {"instance": str(message.instance_id)} if message.instance_id else None
+    if message.instance_id is None:  # a cancel that came first only names an id, perhaps that of another tenant's run
+        return [Publication(f"tenant:{message.tenant}:feed", data, entity, message.seq)]
+    tags = {"instance": str(message.instance_id)}
     return [
         Publication(f"tenant:{message.tenant}:feed", data, entity, message.seq, tags=tags),
         Publication(f"run:{message.run_id}:progress", data, entity, message.seq),

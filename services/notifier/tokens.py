@@ -11,8 +11,9 @@ from uuid import UUID
 import jwt
 
 AUDIENCE, ISSUER = "runtide-realtime", "runtide-notifier"
-_ENTITY = re.compile(r"^(?:(run):([0-9a-f-]{36}):progress|(instance):([0-9a-f-]{36}):(?:status|runs))$")
-_TENANT = re.compile(r"^(?:tenant:([a-z0-9-]+):feed|lineage:([a-z0-9-]+))$")
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_ENTITY = re.compile(rf"(?:(run):({_UUID}):progress|(instance):({_UUID}):(?:status|runs))")
+_TENANT = re.compile(r"(?:tenant:([a-z0-9-]+):feed|lineage:([a-z0-9-]+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,10 @@ class OfEntity:
 
 def channel_of(channel: str) -> OfTenant | OfEntity | None:
     """Whose a channel is; None: it is none of ours."""
-    if found := _TENANT.match(channel):
+    if found := _TENANT.fullmatch(channel):
         return OfTenant(found.group(1) or found.group(2))
-    if found := _ENTITY.match(channel):
-        try:
-            entity_id = UUID(found.group(2) or found.group(4))
-        except ValueError:
-            return None
-        return OfEntity("run" if found.group(1) else "instance", entity_id)
+    if found := _ENTITY.fullmatch(channel):
+        return OfEntity("run" if found.group(1) else "instance", UUID(found.group(2) or found.group(4)))
     return None
 
 

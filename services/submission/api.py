@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -173,6 +173,6 @@ def _read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
         return None
     try:
         at, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(at), UUID(run_id)
+        return datetime.fromisoformat(at).astimezone(UTC), UUID(run_id)
     except (ValueError, binascii.Error):
         raise Problem(422, "INVALID_CURSOR", "The cursor is not one of ours", f"got {cursor[:80]!r}") from None

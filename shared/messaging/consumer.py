@@ -128,6 +128,7 @@ class BatchConsumer(Generic[S]):
             await self._save_or_bisect(decoded)
         except DataLost as error:
             self.log.error("stopped", error=str(error))
+            self._seek_back(decoded)
         except Exception as error:  # noqa: BLE001 the seam to FastStream, which would swallow it
             await self._retry_later(decoded, error)
         else:
@@ -153,7 +154,7 @@ class BatchConsumer(Generic[S]):
         try:
             await self._transact(decoded, poison=poison)
         except Exception as error:
-            if isinstance(error, DataLost) or verdict(error) == "retry":
+            if poison is not None or verdict(error) == "retry":
                 raise
             if len(decoded) == 1:
                 self.log.error("dead letter", position=decoded[0].record.position, exc_info=error)
@@ -206,16 +207,21 @@ class BatchConsumer(Generic[S]):
         if not gaps or self.kafka is None:
             return
         tps = [TopicPartition(self.wire_topic, partition) for partition in gaps]
-        for tp, beginning in (await self.kafka.beginning_offsets(tps)).items():
-            since = gaps[tp.partition].since
-            if since < beginning:
-                self.lost[tp.partition] = (
-                    f"{self.name} has read {self.topic.name}/{tp.partition} up to {since}, and Kafka begins at "
-                    f"{beginning}: {beginning - since} records are gone. Repair what they said; then `offsets skip`."
-                )
-                self.kafka.pause(tp)
-        if self.lost:
-            raise DataLost("; ".join(self.lost.values()))
+        beginnings = await self.kafka.beginning_offsets(tps)
+        lost = [tp for tp in tps if self.is_lost(tp, gaps[tp.partition].since, beginnings[tp])]
+        if lost:
+            raise DataLost("; ".join(self.lost[tp.partition] for tp in lost))
+
+    def is_lost(self, tp: TopicPartition, since: int, beginning: int) -> bool:
+        """Whether Kafka begins behind what we read next; then the partition stops until `offsets skip`."""
+        if since >= beginning or self.kafka is None:
+            return False
+        self.lost[tp.partition] = (
+            f"{self.name} has read {self.topic.name}/{tp.partition} up to {since}, and Kafka begins at "
+            f"{beginning}: {beginning - since} records are gone. Repair what they said; then `offsets skip`."
+        )
+        self.kafka.pause(tp)
+        return True
 
     # -- positions ---------------------------------------------------------------------------------------------
 

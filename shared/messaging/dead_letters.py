@@ -90,15 +90,15 @@ def record_of(row: RowMapping) -> Record:
 
 
 def _text(value: str) -> str:
-    return value.replace("\x00", "\\0")
+    return value.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\0")
 
 
-def _headers_to_json(headers: Sequence[tuple[str, bytes]]) -> str:
+def _headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:
     return msgspec.json.encode(
         [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
     ).decode()
 
 
-def _headers_from_json(stored: Any) -> tuple[tuple[str, bytes], ...]:
+def _headers_from_json(stored: Any) -> tuple[tuple[str, bytes | None], ...]:
     pairs = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
-    return tuple((name, b"" if value is None else base64.b64decode(value)) for name, value in pairs)
+    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs)

@@ -16,6 +16,7 @@ from runtide_schemas.message import Message, reason_of
 from runtide_schemas.topics import MAX_MESSAGE_BYTES, Topic
 
 M = TypeVar("M", bound=Message, covariant=True)
+LONGEST_ID = 500  # of ids in headers: they become keys in tables, and headers of what we say
 
 
 class Record(NamedTuple):
@@ -30,7 +31,7 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: tuple[tuple[str, bytes | None], ...]
     since: int
 
     @property
@@ -70,6 +71,10 @@ def _decode_one(validate: Any, record: Record) -> Received[Any] | Bad:
         envelope = read_headers(record.headers)
     except ValueError as error:
         return Bad(record.position, str(error), record)
+    for name, text in (("ce_id", envelope.id), ("ce_correlationid", envelope.correlation_id)):
+        if text is not None and len(text) > LONGEST_ID:
+            reason = f"header {name!r} has {len(text)} characters; at most {LONGEST_ID} are allowed"
+            return Bad(record.position, reason, record)
     identity = envelope.id or record.position
     value = record.value
     if value is None:
@@ -78,7 +83,9 @@ def _decode_one(validate: Any, record: Record) -> Received[Any] | Bad:
         return Bad(identity, f"the value has {len(value)} bytes; at most {MAX_MESSAGE_BYTES} are allowed", record)
     try:
         message = validate(value)
+        at = envelope.time or datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
     except ValidationError as error:
         return Bad(identity, reason_of(error), record)
-    at = envelope.time or datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError, RecursionError) as error:  # an absurd timestamp, endless nesting
+        return Bad(identity, f"{type(error).__name__}: {error}", record)
     return Received(message, identity, at, envelope.correlation_id, envelope.traceparent, record)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from aiokafka.errors import KafkaError
+
 from shared.errors import TransientError
 from shared.postgres import is_transient
 
 
 def verdict(error: BaseException) -> Literal["retry", "data"]:
     """`retry` for trouble of the world, `data` for what the same bytes would cause again."""
-    if isinstance(error, TransientError) or is_transient(error):
+    if isinstance(error, TransientError | KafkaError) or is_transient(error):
         return "retry"
     return "data"
 

@@ -1,4 +1,5 @@
-"""What a consumer needs besides its batches: lag for displays, rows moved over the empty tail of a partition, liveness.
+"""What a consumer needs besides its batches: lag for displays, rows moved over the empty tail of a partition, liveness,
+and a second try at partitions whose rows could not be read when they were assigned.
 
 Kafka's committed offset is only for lag displays; it is written about once a second, with a timeout, never waited for
 by a batch. An idle consumer moves its row up to its position, so that a transaction marker at the tail, which no reader
@@ -50,9 +51,11 @@ class Upkeep:
         kafka = consumer.kafka
         if kafka is None:
             return
+        await consumer.adopt({tp.partition for tp in kafka.assignment()} - consumer.positions.keys())
         mine = {tp for tp in kafka.assignment() if tp.partition in consumer.positions}
         for tp in mine:
             await self._step_over_empty_tail(tp)
+        mine &= kafka.assignment()  # some may have gone to somebody else meanwhile
         positions = {tp: consumer.positions[tp.partition] for tp in mine if tp.partition in consumer.positions}
         self.lag = {
             tp.partition: max(0, highwater - at)
@@ -69,11 +72,15 @@ class Upkeep:
 
     async def _step_over_empty_tail(self, tp: TopicPartition) -> None:
         consumer, partition = self._consumer, tp.partition
-        row = consumer.positions[partition]
-        if consumer.kafka is None or consumer.delivered.get(partition) != row:
-            return  # a batch is in hand
+        row = consumer.positions.get(partition)
+        if row is None or consumer.kafka is None or consumer.delivered.get(partition) != row:
+            return  # not ours any more, or a batch is in hand
         position = await consumer.kafka.position(tp)
-        if position <= row or consumer.delivered.get(partition) != row:
+        if position <= row or consumer.delivered.get(partition) != row or partition in consumer.lost:
+            return
+        beginning = (await consumer.kafka.beginning_offsets([tp]))[tp]
+        if consumer.is_lost(tp, row, beginning):
+            consumer.log.error("stopped", error=consumer.lost[partition])
             return
         async with consumer.engine.begin() as conn:
             moved = await offsets.move(

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.native import environment, supervisor
+from deploy.native.layout import State, state_at
+from deploy.native.ports import PREFERRED
+from shared.auth import SCOPES, verify
+from shared.settings import CONTRACT_NAMES, AuthSettings, ServiceSettings, environment_names
+
+CONTRACT = {
+    "RUNTIDE_KAFKA_BOOTSTRAP", "RUNTIDE_POSTGRES_DSN", "RUNTIDE_S3_ENDPOINT", "RUNTIDE_S3_ACCESS_KEY",
+    "RUNTIDE_S3_SECRET_KEY", "RUNTIDE_PREFECT_API_URL", "RUNTIDE_CENTRIFUGO_API_URL", "RUNTIDE_CENTRIFUGO_API_KEY",
+    "RUNTIDE_CENTRIFUGO_WS_URL", "RUNTIDE_SUBMISSION_URL", "RUNTIDE_RUN_TRACKER_URL", "RUNTIDE_LINEAGE_URL",
+    "RUNTIDE_NOTIFIER_URL", "RUNTIDE_DASHBOARD_URL", "RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER",
+}  # fmt: skip
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
+    """An empty stack, and nothing of a stack in the environment."""
+    for name in list(environment.BRINGS) + [name for names in environment.GOES_WITH.values() for name in names]:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER", "RUNTIDE_AUTH_HMAC_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    state = state_at(str(tmp_path / "state"))
+    state.create()
+    return state
+
+
+def test_stack_env_holds_every_name_of_the_contract_and_only_its_owner_reads_it(state: State) -> None:
+    supervisor.load(state)
+    assert environment.read(state.env_file).keys() >= CONTRACT
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (state.env_file, state.secrets_file)} == {0o600}
+
+
+def test_no_service_finds_a_variable_in_it_that_nobody_reads(state: State) -> None:
+    known = {name for name, _ in environment_names(ServiceSettings)} | CONTRACT_NAMES
+    written = {name for name in supervisor.load(state).env if name.startswith("RUNTIDE_")}
+    assert written <= known
+
+
+def test_a_shell_reads_back_what_was_written(tmp_path: Path) -> None:
+    odd = {"A": "plain", "B": "two words $HOME 'quoted' \"twice\"", "C": "a#b", "D": ""}
+    environment.save(tmp_path / "stack.env", odd)
+    for name, value in odd.items():
+        said = subprocess.run(
+            ["sh", "-c", f'. {tmp_path}/stack.env; printf %s "${name}"'], capture_output=True, text=True
+        )
+        assert said.stdout == value
+    assert environment.read(tmp_path / "stack.env") == odd
+
+
+def test_a_variable_set_before_wins_and_its_part_is_not_started(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIDE_KAFKA_BOOTSTRAP", "kafka.example:9092")
+    for _ in range(2):  # a second `up` sees the same value in its own file, and it is still not ours
+        stack = supervisor.load(state)
+        assert stack.external == {"kafka"}
+        assert stack.env["RUNTIDE_KAFKA_BOOTSTRAP"] == "kafka.example:9092"
+    assert supervisor.look(state).external == {"kafka"}
+
+
+def test_a_shell_that_sourced_the_file_changes_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = supervisor.load(state)
+    for name, value in before.env.items():
+        monkeypatch.setenv(name, value)
+    after = supervisor.load(state)
+    assert (after.external, after.env) == (frozenset(), before.env)
+
+
+def test_a_part_brought_without_its_keys_is_refused_by_name(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIDE_S3_ENDPOINT", "http://s3.example")
+    with pytest.raises(environment.IncompleteEnvironment, match="RUNTIDE_S3_ACCESS_KEY, RUNTIDE_S3_SECRET_KEY"):
+        supervisor.load(state)
+
+
+def test_the_dashboard_is_the_notifier_wherever_that_is(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIDE_NOTIFIER_URL", "http://pages.example")
+    assert supervisor.load(state).env["RUNTIDE_DASHBOARD_URL"] == "http://pages.example"
+
+
+def test_the_services_accept_the_tokens_with_every_scope_of_two_tenants() -> None:
+    keys = {name: name.lower() * 8 for name in environment.SECRETS}
+    values = environment.compose(PREFERRED, keys, {})
+    settings = AuthSettings(hmac_keys=values["RUNTIDE_AUTH_HMAC_KEYS"])  # type: ignore[arg-type]
+    callers = [verify(settings, values[name]) for name in ("RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER")]
+    assert [(caller.tenant, caller.actor) for caller in callers] == [("acme", "dev@acme"), ("globex", "dev@globex")]
+    assert all(caller.scopes == frozenset(SCOPES) for caller in callers)
+
+
+def test_a_new_key_makes_new_tokens(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = supervisor.load(state).env["RUNTIDE_TOKEN"]
+    monkeypatch.setenv("RUNTIDE_AUTH_HMAC_KEYS", "k" * 32)
+    assert supervisor.load(state).env["RUNTIDE_TOKEN"] != before
+
+
+def test_secrets_are_made_once(state: State) -> None:
+    assert supervisor.load(state).secrets == supervisor.load(state).secrets

@@ -173,6 +173,7 @@ class Feed:
                 consumer.seek(partition, 0)
             self._consumer = consumer
             self._reader = asyncio.create_task(self._read(consumer), name="runtide-feed")
+            self._reader.add_done_callback(self._on_stopped)
         return self._consumer
 
     def _partitions(self, wish: Follow) -> frozenset[TopicPartition]:
@@ -199,13 +200,17 @@ class Feed:
         return {tp: found[tp].offset if found.get(tp) else ends[tp] for tp in partitions}
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
-        try:
-            while True:
-                for partition, records in (await consumer.getmany(timeout_ms=500)).items():
-                    topic = self._topics[partition.topic]
-                    for record in records:
-                        self._hand_out(topic, record)
-        except KafkaError as error:
+        """Of what lies there together, requests come before runs, so that the story is told in its order."""
+        while True:
+            found = await consumer.getmany(timeout_ms=500)
+            for partition in sorted(found, key=lambda tp: FOLLOWED.index(self._topics[tp.topic])):
+                for record in found[partition]:
+                    self._hand_out(self._topics[partition.topic], record)
+
+    def _on_stopped(self, reader: asyncio.Task[None]) -> None:
+        """Nobody may wait for a reader that is gone; the next follower starts another one."""
+        error = None if reader.cancelled() else reader.exception()
+        if error is not None:
             self._tell_all(KafkaUnavailable(f"following stopped: {error!r}"))
 
     def _hand_out(self, topic: Topic, record: Any) -> None:

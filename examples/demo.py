@@ -65,6 +65,7 @@ class Story:
     board: Board = field(default_factory=Board)
     live: Live | None = None
     began: float = field(default_factory=time.monotonic)
+    told: dict[UUID, str] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         self.console.print(f"[dim]{time.monotonic() - self.began:5.1f} s[/]  {text}")
@@ -77,7 +78,8 @@ class Story:
                     row = self.board.rows[update.run_id]
                     if self.live is not None:
                         self.live.update(self.table())
-                    elif update.progress_pct is None or update.is_end:
+                    elif self.told.get(update.run_id) != update.status:
+                        self.told[update.run_id] = update.status
                         self.say(f"{row.name} {row.flow_kind}: {update.status} {update.message or ''}".rstrip())
 
     def table(self) -> Table:
@@ -155,7 +157,7 @@ async def statuses(client: Runtide) -> dict[str, str]:
 
 
 async def until_ready(client: Runtide, names: set[str]) -> None:
-    while {name for name, status in (await statuses(client)).items() if status == "ready"} < names:
+    while not names <= {name for name, status in (await statuses(client)).items() if status == "ready"}:
         await asyncio.sleep(0.3)
 
 

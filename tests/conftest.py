@@ -1,15 +1,17 @@
 """The stack that tests meet, and a world of one's own on it.
 
-`RUNTIDE_TEST_STACK` chooses where it comes from: `native` (default: the stack of `.runtide/stack.env`, started with
-`python -m deploy.native up --only infra` where it is not up), `existing` (default where RUNTIDE_KAFKA_BOOTSTRAP is
+`RUNTIDE_TEST_STACK` chooses where it comes from: `native` (default: the stack in `RUNTIDE_TEST_STATE_DIR`, else in
+`.runtide`, started with `python -m deploy.native up` where it is not up), `existing` (default where RUNTIDE_KAFKA_BOOTSTRAP is
 set: addresses from RUNTIDE_* variables, nothing is started or stopped) or `docker` (testcontainers).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +25,7 @@ import pytest
 from tests.support.harness import World
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV_FILE = ROOT / ".runtide" / "stack.env"
+STATE = Path(os.environ.get("RUNTIDE_TEST_STATE_DIR") or ROOT / ".runtide")
 NEEDED = (
     "RUNTIDE_KAFKA_BOOTSTRAP", "RUNTIDE_POSTGRES_DSN", "RUNTIDE_S3_ENDPOINT", "RUNTIDE_PREFECT_API_URL",
     "RUNTIDE_CENTRIFUGO_API_URL", "RUNTIDE_CENTRIFUGO_WS_URL",
@@ -38,6 +40,7 @@ class Stack(Protocol):
     async def stop(self, part: str) -> None: ...
     async def start(self, part: str) -> None: ...
     async def restart(self, part: str) -> None: ...
+    async def kill(self, part: str) -> None: ...
 
 
 class ExistingStack:
@@ -52,15 +55,15 @@ class ExistingStack:
     async def stop(self, part: str) -> None:
         pytest.skip(f"{part} is not ours to stop")
 
-    start = restart = stop
+    start = restart = kill = stop
 
 
 class NativeStack:
-    """The stack of `.runtide`; what is not up is started, and stays up afterwards for the next run."""
+    """One that we start: what is not up is started, and stays up afterwards for the next run."""
 
     def __init__(self) -> None:
         if not _is_up(_read_env()):
-            subprocess.run([*_DEPLOY, "up", "--only", "infra"], cwd=ROOT, check=True)
+            subprocess.run([*_DEPLOY, "up"], cwd=ROOT, check=True)
         self.env = _read_env()
 
     async def stop(self, part: str) -> None:
@@ -72,6 +75,11 @@ class NativeStack:
     async def restart(self, part: str) -> None:
         await self._deploy("restart", part)
 
+    async def kill(self, part: str) -> None:
+        """kill -9 of the part's process, in the middle of whatever it does."""
+        record = json.loads((STATE / "run" / f"{part}.json").read_text(encoding="utf-8"))
+        os.kill(record["pid"], signal.SIGKILL)
+
     async def _deploy(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
             *_DEPLOY, *arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -80,13 +88,14 @@ class NativeStack:
         assert process.returncode == 0, f"deploy.native {' '.join(arguments)}: {said.decode()}"
 
 
-_DEPLOY = (sys.executable, "-m", "deploy.native")
+_DEPLOY = (sys.executable, "-m", "deploy.native", "--state-dir", str(STATE))
 
 
 def _read_env() -> dict[str, str]:
-    if not ENV_FILE.is_file():
+    file = STATE / "stack.env"
+    if not file.is_file():
         return {}
-    words = shlex.split(ENV_FILE.read_text(encoding="utf-8"), comments=True)
+    words = shlex.split(file.read_text(encoding="utf-8"), comments=True)
     return dict(word.split("=", 1) for word in words)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.native import bootstrap, environment, tools
+from deploy.native import bootstrap, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".runtide" / "test"
@@ -85,7 +85,8 @@ def main() -> int:
     env = dict(os.environ)
     ours = any(name in wanted for name in NEEDS_STACK) and "RUNTIDE_KAFKA_BOOTSTRAP" not in env
     if ours:
-        env |= _stack_up()
+        _stack_up()
+        env |= {"RUNTIDE_TEST_STATE_DIR": str(STATE), "RUNTIDE_TEST_STACK": "native"}
     try:
         outcomes = [_run(level, env) for level in LEVELS if level.name in wanted]
     finally:
@@ -98,10 +99,10 @@ def _native(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "deploy.native", "--state-dir", str(STATE), *arguments], cwd=ROOT, check=True)
 
 
-def _stack_up() -> dict[str, str]:
+def _stack_up() -> None:
+    """A fresh one, whole; later `up`s of single parts find the others running."""
     _native("reset")
     _native("up")
-    return {**environment.read(STATE / "stack.env"), "RUNTIDE_TEST_STATE_DIR": str(STATE)}
 
 
 def _run(level: Level, env: Mapping[str, str]) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from typing import Any
 
@@ -22,8 +21,8 @@ async def test_kill_9_of_each_service_in_the_middle_of_50_requests_loses_and_dou
             await platform.submit(name, command_id=command, parameters={"seconds": 0.1, "steps": 2})
         await platform.follower.until("requests.status.v1", lambda m, wanted=runs[chunk]: m["run_id"] == wanted)
         if victim is not None:
-            await asyncio.to_thread(stack.kill, victim)
-            await asyncio.to_thread(stack.start, victim)
+            await stack.kill(victim)
+            await stack.start(victim)
     ends = [await platform.ended(run_id, within_seconds=150) for run_id in runs]
     assert {end["status"] for end in ends} == {"completed"}
     for run_id in runs:
@@ -36,7 +35,7 @@ async def test_a_request_waits_for_prefect_says_so_and_goes_on_by_itself(
     platform: Platform, name: str, stack: Any
 ) -> None:
     await platform.register(name)
-    await asyncio.to_thread(stack.stop, "prefect")
+    await stack.stop("prefect")
     try:
         run_id = await platform.submit(name, parameters={"seconds": 0.1})
         waiting = await platform.follower.until(
@@ -44,7 +43,7 @@ async def test_a_request_waits_for_prefect_says_so_and_goes_on_by_itself(
         )
         assert waiting["status"] == "admitted"
     finally:
-        await asyncio.to_thread(stack.start, "prefect")
+        await stack.start("prefect")
     assert (await platform.ended(run_id, within_seconds=120))["status"] == "completed"
 
 
@@ -52,12 +51,12 @@ async def test_what_happens_while_the_realtime_node_is_away_is_seen_when_it_is_b
     platform: Platform, name: str, stack: Any
 ) -> None:
     await platform.register(name)
-    await asyncio.to_thread(stack.stop, "realtime")
+    await stack.stop("realtime")
     try:
         run = await platform.ended(await platform.submit(name, parameters={"seconds": 0.1}))
         assert run["status"] == "completed"
     finally:
-        await asyncio.to_thread(stack.start, "realtime")
+        await stack.start("realtime")
 
     async def seen() -> bool:
         answer = await platform.http.post(

@@ -77,8 +77,9 @@ async def put_instance(ctx: Ctx, caller: Writer, name: str, body: RegisterBody, 
         if isinstance(answer, Rejected):
             status = 404 if answer.code is Code.UNKNOWN_INSTANCE else 422
             raise Problem(status, answer.code, "The instance can not be registered so", answer.message)
-    response.status_code = 201 if answer.seq == 1 else 200
-    return {**answer.model_dump(mode="json"), "as_of": work.now}
+        snapshot, is_new = answer
+    response.status_code = 201 if is_new else 200
+    return {**snapshot.model_dump(mode="json"), "as_of": work.now}
 
 
 def _command(caller: Caller, name: str, body: RegisterBody) -> wire.RegisterInstance:

@@ -44,15 +44,18 @@ async def on_instances_commands(batch: Sequence[Received[Any]], work: LineageWor
         work.publish(translation.refused_activity(received, rejected, now=work.now), cause=received)
 
 
-async def register(command: wire.RegisterInstance, work: LineageWork) -> wire.InstanceStatusChanged | Rejected:
-    """The same over HTTP: the answer is the snapshot."""
+async def register(
+    command: wire.RegisterInstance, work: LineageWork
+) -> tuple[wire.InstanceStatusChanged, bool] | Rejected:
+    """The same over HTTP: the answer is the snapshot, and whether the instance is new."""
     [change] = (await _load([command.tenant], work)).values()
     applied = wiring.applied(change.world, command, await work.store.owners([command.id]), at=work.now)
     if isinstance(applied, Rejected):
         return applied
     wiring.take(change, command, applied, ref=f"{command.id}/{work.now.isoformat()}")
     await _conclude_wiring([change], work)
-    return translation.snapshot_of(change.world.instances[command.id], change.world)
+    is_new = command.id not in change.stored.world.instances
+    return translation.snapshot_of(change.world.instances[command.id], change.world), is_new
 
 
 async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:

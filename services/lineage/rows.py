@@ -152,10 +152,6 @@ def instances_of(instances: Iterable[Row], flows: Iterable[Row], edges: Iterable
 
 
 def _instance_of(row: Row, flows: tuple[Flow, ...], upstreams: tuple[Upstream, ...]) -> Instance:
-    heard = None
-    if row["heard_at"] is not None:
-        heard = Heard(row["heard_partition"], row["heard_offset"], row["heard_at"])
-    cause = json.loads(row["cause"]) if row["cause"] else None
     return Instance(
         instance_id=row["instance_id"],
         tenant=row["tenant"],
@@ -169,16 +165,16 @@ def _instance_of(row: Row, flows: tuple[Flow, ...], upstreams: tuple[Upstream, .
         definition_changed_at=row["definition_changed_at"],
         retired_at=row["retired_at"],
         old_status=InstanceStatus(row["old_status"]) if row["old_status"] else None,
-        cause=_cause_of(cause) if cause else None,
+        cause=_cause_of(row["cause"]) if row["cause"] else None,
         seq=row["seq"],
         announced_at=row["announced_at"],
-        heard=heard,
+        heard=tuple(Heard(part, offset, datetime.fromisoformat(at)) for part, offset, at in row["heard"]),
     )
 
 
-def canonical(text: str | None) -> str | None:
+def canonical(value: object) -> str | None:
     """The same JSON is the same text, however it was stored."""
-    return None if text is None else json.dumps(json.loads(text), sort_keys=True)
+    return None if value is None else json.dumps(value, sort_keys=True)
 
 
 def _cause_of(found: Mapping[str, Any]) -> Cause:
@@ -223,7 +219,7 @@ def _flow_of(row: Row) -> Flow:
     )
 
 
-def _reads_of(text: str) -> tuple[Read, ...]:
+def _reads_of(stored: Iterable[Mapping[str, Any]]) -> tuple[Read, ...]:
     return tuple(
         Read(
             one["role"],
@@ -232,7 +228,7 @@ def _reads_of(text: str) -> tuple[Read, ...]:
             one["artifact_version"],
             Basis(one["basis"]),
         )
-        for one in json.loads(text)
+        for one in stored
     )
 
 
@@ -251,7 +247,7 @@ def _upstream_of(row: Row) -> Upstream:
 
 
 def instance_row(instance: Instance) -> dict[str, Any]:
-    cause, heard = instance.cause, instance.heard
+    cause = instance.cause
     return {
         "instance_id": instance.instance_id,
         "tenant": instance.tenant,
@@ -274,9 +270,7 @@ def instance_row(instance: Instance) -> dict[str, Any]:
         },
         "seq": instance.seq,
         "announced_at": instance.announced_at,
-        "heard_partition": heard.partition if heard else None,
-        "heard_offset": heard.offset if heard else None,
-        "heard_at": heard.at if heard else None,
+        "heard": instance.heard,
     }
 
 
@@ -456,9 +450,9 @@ def request_of(row: Row) -> Request:
         skip_if_ready=row["skip_if_ready"],
         wait_until=row["wait_until"],
         asked_at=row["asked_at"],
-        parameters=json.loads(row["parameters"]),
+        parameters=row["parameters"],
         state=State(row["state"]),
-        shown=tuple((name, status) for name, status in json.loads(row["shown"])),
+        shown=tuple((name, status) for name, status in row["shown"]),
         number=row["number"],
         seq=row["seq"],
     )

@@ -47,10 +47,7 @@ instances = Table(
     Column("cause", JSONB),
     Column("seq", BigInteger, nullable=False),
     Column("announced_at", _AT),
-    # the newest command applied: a replay of the log changes nothing
-    Column("heard_partition", Integer),
-    Column("heard_offset", BigInteger),
-    Column("heard_at", _AT),
+    Column("heard", JSONB, nullable=False),  # per partition the newest command applied: a replay changes nothing
     UniqueConstraint("tenant", "name", name="instances_tenant_name", deferrable=True, initially="deferred"),
     postgresql_with=_HOT,
 )  # fmt: skip

@@ -71,7 +71,7 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
             FlowDefinition(flow.kind, flow.deployment, flow.on_upstream, flow.reports, flow.max_open_runs)
             for flow in command.flows
         )
-    frequency = command.update_frequency.model_dump_json() if command.update_frequency else None
+    frequency = command.update_frequency.model_dump(mode="json") if command.update_frequency else None
     return Registration(
         instance_id=command.id,
         name=command.name,

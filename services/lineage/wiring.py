@@ -34,12 +34,13 @@ def hear(change: Change, received: Received[Any], owners: Mapping[UUID, str], *,
     command, record = received.message, received.record
     heard = Heard(record.partition, record.offset, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
     known = change.world.instances.get(about(command))
-    if known is not None and known.heard is not None and known.heard.covers(heard):
+    before = known.heard if known is not None else ()
+    if any(one.covers(heard) for one in before):
         return None
     instance = applied(change.world, command, owners, at=min(received.at, now))
     if isinstance(instance, Rejected):
         return instance
-    take(change, command, replace(instance, heard=heard), ref=received.id)
+    take(change, command, replace(instance, heard=heard.added_to(before)), ref=received.id)
     change.because[instance.instance_id] = received
     return None
 

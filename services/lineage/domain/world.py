@@ -116,7 +116,9 @@ class Cause:
 
 
 class Heard(NamedTuple):
-    """Where in the log the newest command about an instance lay: what lies before it, and is no younger, is applied."""
+    """Where in one partition the newest command about an instance lay: what lies before it, and is no younger, was
+    applied.
+    """
 
     partition: int
     offset: int
@@ -124,6 +126,9 @@ class Heard(NamedTuple):
 
     def covers(self, other: Heard) -> bool:
         return self.partition == other.partition and self.offset >= other.offset and self.at >= other.at
+
+    def added_to(self, heard: tuple[Heard, ...]) -> tuple[Heard, ...]:
+        return tuple(sorted([*(one for one in heard if one.partition != self.partition), self]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ class Instance:
     cause: Cause | None = None
     seq: int = 0
     announced_at: datetime | None = None
-    heard: Heard | None = None
+    heard: tuple[Heard, ...] = ()
 
     @property
     def status(self) -> InstanceStatus:

@@ -17,7 +17,7 @@ _DDL = (
         owner text, update_frequency jsonb, definition_digest text, definition_changed_at timestamptz,
         retired_at timestamptz, status text not null, old_status text, cause jsonb,
         seq bigint not null, announced_at timestamptz,
-        heard_partition int, heard_offset bigint, heard_at timestamptz,
+        heard jsonb not null,
         constraint instances_tenant_name unique (tenant, name) deferrable initially deferred
     ) with (fillfactor = 75)
     """,

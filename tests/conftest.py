@@ -1,8 +1,8 @@
 """The stack that tests meet, and a world of one's own on it.
 
 `RUNTIDE_TEST_STACK` chooses where it comes from: `native` (default: the stack in `RUNTIDE_TEST_STATE_DIR`, else in
-`.runtide`, started with `python -m deploy.native up` where it is not up), `existing` (default where RUNTIDE_KAFKA_BOOTSTRAP is
-set: addresses from RUNTIDE_* variables, nothing is started or stopped) or `docker` (testcontainers).
+`.runtide`, started with `python -m deploy.native up` where it is not up), `existing` (default where
+RUNTIDE_KAFKA_BOOTSTRAP is set: addresses from RUNTIDE_* variables, nothing is started or stopped) or `docker`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.harness import World
+if TYPE_CHECKING:
+    from tests.support.harness import World
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = Path(os.environ.get("RUNTIDE_TEST_STATE_DIR") or ROOT / ".runtide")
@@ -134,6 +135,8 @@ def stack() -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 async def world(stack: Stack) -> AsyncIterator[World]:
     """A database and a Kafka prefix for the tests of one file."""
+    from tests.support.harness import World  # here: unit tests do not pay for it
+
     opened = await World(stack.env).open()
     yield opened
     await opened.close()

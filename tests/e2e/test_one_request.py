@@ -88,7 +88,7 @@ async def test_downstream_goes_stale_and_is_refreshed_once(platform: Platform, n
     await platform.register(
         below, instance_type="SignalInstance", upstreams=[{"instance": name}], on_upstream="refresh"
     )
-    run = await platform.ended(await platform.submit(name, parameters={"seconds": 0.1}))
+    await platform.ended(await platform.submit(name, parameters={"seconds": 0.1}))
     refresh = await platform.follower.until(
         "runs.status.v1",
         lambda m: m["instance_name"] == below and m["status"] == "completed",
@@ -99,13 +99,13 @@ async def test_downstream_goes_stale_and_is_refreshed_once(platform: Platform, n
         "instances.status.v1", lambda m: m["name"] == below and m["status"] == "ready", within_seconds=20
     )
     assert ready["flows"][0]["last_run_id"] == refresh["run_id"]
-    completed = await platform.follower.until(
-        "activities.v1", lambda m: m["action"] == "pipeline_run.completed" and m["resource_id"] == run["run_id"]
-    )
-    assert below in str(completed["payload"]["affected_downstream"])
     again = await platform.ended(await platform.submit(name, parameters={"seconds": 0.1}))
     stale = await platform.follower.until(
         "instances.status.v1",
         lambda m: m["name"] == below and (m["cause"] or {}).get("run_id") == again["run_id"],
     )
     assert stale["cause"]["path"] == [name, below]
+    completed = await platform.follower.until(
+        "activities.v1", lambda m: m["action"] == "pipeline_run.completed" and m["resource_id"] == again["run_id"]
+    )
+    assert below in str(completed["payload"]["affected_downstream"])

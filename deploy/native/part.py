@@ -45,7 +45,7 @@ class Part:
     unprivileged: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10
-    start_seconds: float = 60
+    start_seconds: float = 120
     exists: Callable[[], bool] = lambda: True
     likely: tuple[tuple[str, str], ...] = field(default=())  # pattern in the log → what it means
 

@@ -185,7 +185,7 @@ PARTS: tuple[Part, ...] = (
         environment=_prefect_server_environment,
         ready=lambda stack: probes.http_ok(f"http://127.0.0.1:{stack.port('prefect')}/api/ready"),
         ports=("prefect",),
-        start_seconds=120,
+        start_seconds=300,
         likely=(
             (
                 r"min_items|ImportError",
@@ -234,7 +234,7 @@ PARTS: tuple[Part, ...] = (
         environment=lambda stack: {**stack.env, **_prefect_client_environment(stack)},
         ready=lambda stack: probes.prefect_serves(stack.env["RUNTIDE_PREFECT_API_URL"]),
         stop_seconds=15,
-        start_seconds=120,
+        start_seconds=300,
         exists=FLOWS.exists,
     ),
 )

@@ -135,13 +135,23 @@ def build_dashboard() -> None:
     runtime = node()
     env = tool_environment()
     env["PATH"] = f"{runtime.parent}{os.pathsep}{env.get('PATH', '')}"
-    npm = runtime.parent / "npm"
+    npm = _npm_of(runtime)
     installed, wanted = DASHBOARD / "node_modules" / ".runtide-lock", digest_of([DASHBOARD / "package-lock.json"])
     if not installed.exists() or installed.read_text(encoding="utf-8") != wanted:
-        run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=DASHBOARD, env=env)
+        run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=DASHBOARD, env=env)
         installed.write_text(wanted, encoding="utf-8")
-    run([npm, "exec", "--", "vite", "build"], cwd=DASHBOARD, env=env)
+    run([*npm, "exec", "--", "vite", "build"], cwd=DASHBOARD, env=env)
     stamp.write_text(sources + "\n", encoding="utf-8")
+
+
+def _npm_of(runtime: Path) -> list[str | Path]:
+    """npm run by that very Node; the `npm` beside the wheel's Node is a copy that does not find its modules."""
+    script = runtime.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    if script.exists():
+        return [runtime, script]
+    if found := shutil.which("npm"):
+        return [found]
+    raise BootstrapFailed(f"{runtime} comes without npm, and there is none on PATH")
 
 
 def digest_of_tree(root: Path) -> str:

@@ -24,7 +24,7 @@ STACK_FILE = Path(".runtide") / "stack.env"
 STACK_FILE_VARIABLE = "RUNTIDE_STACK_ENV"
 SERVICES = ("submission", "run_tracker", "lineage", "notifier")
 
-_VARIABLES = {
+VARIABLES = {
     "kafka_bootstrap": "RUNTIDE_KAFKA_BOOTSTRAP",
     "kafka_prefix": "RUNTIDE_KAFKA_PREFIX",
     "tenant": "RUNTIDE_TENANT",
@@ -83,7 +83,7 @@ class ClientSettings:
         """Raises: ConfigurationError naming the variable."""
         url: str | None = getattr(self, f"{service}_url")
         if not url:
-            raise ConfigurationError(f"{_VARIABLES[f'{service}_url']} is not set; this needs the service {service}")
+            raise ConfigurationError(f"{VARIABLES[f'{service}_url']} is not set; this needs the service {service}")
         return url.rstrip("/")
 
     def has(self, service: str) -> bool:
@@ -95,7 +95,7 @@ class ClientSettings:
     def masked(self) -> list[tuple[str, str | None, str]]:
         """(variable, value, where it comes from), secrets shortened beyond use."""
         rows: list[tuple[str, str | None, str]] = []
-        for name, variable in _VARIABLES.items():
+        for name, variable in VARIABLES.items():
             value = getattr(self, name)
             shown = _mask(value) if name in _SECRETS and value else value
             rows.append((variable, shown or None, self.sources.get(name, "not set")))
@@ -115,7 +115,7 @@ def load(environment: Mapping[str, str] | None = None, directory: Path | None = 
         from_file = {}
     values: dict[str, str] = {}
     sources: dict[str, str] = {}
-    for name, variable in _VARIABLES.items():
+    for name, variable in VARIABLES.items():
         if value := _from_environment(env, variable):
             values[name], sources[name] = value, "environment"
         elif value := from_file.get(variable):
@@ -171,7 +171,7 @@ def _from_environment(env: Mapping[str, str], variable: str) -> str | None:
 
 
 def _contradiction(env: Mapping[str, str], from_file: Mapping[str, str]) -> str | None:
-    for variable in _VARIABLES.values():
+    for variable in VARIABLES.values():
         said = env.get(variable)
         if said and variable not in _NO_ADDRESS and variable in from_file and from_file[variable] != said:
             return f"{variable} of the environment names another stack"

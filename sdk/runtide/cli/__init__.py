@@ -9,12 +9,7 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import dead_letters, topics
-from runtide.cli.apply import apply
-from runtide.cli.doctor import config, doctor
-from runtide.cli.lists import instances, lineage, requests, run, runs
-from runtide.cli.submit import cancel, submit
-from runtide.cli.watch import watch
+from runtide.cli import apply, dead_letters, doctor, lists, submit, topics, watch
 
 app = typer.Typer(
     name="runtide",
@@ -25,7 +20,19 @@ app = typer.Typer(
     help="Ask for runs, follow them, and see what is fresh. Exit codes: 0 completed or skipped, 1 failed, 2 usage, "
     "3 refused, 4 cancelled or expired, 124 timed out.",
 )
-for _command in (apply, submit, watch, requests, runs, run, instances, lineage, cancel, doctor, config):
+for _command in (
+    apply.apply,
+    submit.submit,
+    watch.watch,
+    lists.requests,
+    lists.runs,
+    lists.run,
+    lists.instances,
+    lists.lineage,
+    submit.cancel,
+    doctor.doctor,
+    doctor.config,
+):
     app.command()(_command)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import typer
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from rich.console import Console
@@ -41,7 +42,7 @@ class Output:
     def json(self, value: Any, *, pretty: bool = True) -> None:
         """One document; `pretty` False: one line of many."""
         text = json.dumps(to_jsonable_python(value), indent=2 if pretty else None, ensure_ascii=False)
-        self.console.out(text, highlight=False)
+        typer.echo(text)
 
     def line(self, text: str | Text = "") -> None:
         """For people: nothing when JSON is asked for."""
@@ -62,16 +63,16 @@ class Output:
         filled = [[cell(value) for value in row] for row in rows]
         if not self.live:
             if filled:
-                self.console.out("\t".join(columns), highlight=False)
+                typer.echo("\t".join(columns))
             for row in filled:
-                self.console.out("\t".join(row), highlight=False)
+                typer.echo("\t".join(row))
             return
         if not filled:
             self.line(Text(empty, style="dim"))
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column.replace("_", " "), overflow="fold")
+            table.add_column(column, overflow="fold")
         for row in filled:
             table.add_row(*(Text(value, style=STYLES.get(value, "")) for value in row))
         self.console.print(table)
@@ -81,7 +82,7 @@ class Output:
         shown = {name: cell(value) for name, value in pairs.items() if value not in (None, "", [], {})}
         width = max((len(name) for name in shown), default=0)
         for name, value in shown.items():
-            self.line(Text.assemble((f"{name.replace('_', ' '):<{width}}  ", "dim"), (value, STYLES.get(value, ""))))
+            self.line(Text.assemble((f"{name:<{width}}  ", "dim"), (value, STYLES.get(value, ""))))
 
 
 def cell(value: object) -> str:

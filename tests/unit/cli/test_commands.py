@@ -1,0 +1,150 @@
+"""The other commands: lists, apply, config, doctor, dead letters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from runtide import doctor as doctor_module
+from runtide.doctor import Finding
+from runtide_schemas.vocabulary import instance_id_of
+
+from tests.unit.cli.conftest import Cli
+from tests.unit.sdk.stories import RUN, run
+from tests.unit.sdk.test_platform import GOOD
+from tests.unit.sdk.test_registration import lineage
+
+NO_RUN_YET = httpx.Response(404, json={"code": "NOT_A_RUN_YET", "detail": "see /v1/requests"})
+
+
+def test_lists_are_tab_separated_where_nobody_looks(cli: Cli) -> None:
+    row = {"run_id": str(RUN), "instance_name": "momentum", "run_type": "BacktestRun", "status": "completed"}
+    cli.routes["GET tracker.test /v1/runs"] = httpx.Response(200, json={"runs": [row], "cursor": "abc"})
+    result = cli("runs", "--status", "completed", "-n", "1")
+    header, line = result.stdout.splitlines()
+    assert header.startswith("run_id\tinstance_name")
+    assert line.split("\t")[:4] == [str(RUN), "momentum", "BacktestRun", "completed"]
+    assert "--cursor abc" in result.stderr
+    assert dict(cli.asked[0].url.params) == {"limit": "1", "status": "completed"}
+
+
+def test_lists_as_json_are_the_services_answer(cli: Cli) -> None:
+    body = {"requests": [], "cursor": None, "as_of": "2025-01-15T12:00:00Z"}
+    cli.routes["GET submission.test /v1/requests"] = httpx.Response(200, json=body)
+    assert cli.json("requests") == body
+
+
+def test_run_shows_the_request_while_there_is_no_run(cli: Cli) -> None:
+    cli.routes[f"GET tracker.test /v1/runs/{RUN}"] = NO_RUN_YET
+    cli.routes[f"GET submission.test /v1/requests/{RUN}"] = httpx.Response(
+        200, json={"run_id": str(RUN), "status": "parked", "blockers": [{"name": "prices"}]}
+    )
+    result = cli("run", str(RUN))
+    assert "status  parked" in result.stdout
+    assert "prices" in result.stdout
+
+
+def test_run_shows_metrics_and_artifacts(cli: Cli) -> None:
+    snapshot = run("completed", 4, metrics={"sharpe_ratio": 1.5}, artifacts={"trades": "s3://runs/x/t.parquet"})
+    cli.routes[f"GET tracker.test /v1/runs/{RUN}"] = httpx.Response(200, content=snapshot.to_json())
+    result = cli("run", str(RUN))
+    assert "sharpe_ratio  1.5" in result.stdout
+    assert "trades  s3://runs/x/t.parquet" in result.stdout
+
+
+def test_a_run_that_does_not_exist_exits_1(cli: Cli) -> None:
+    cli.routes["GET tracker.test /v1/runs"] = httpx.Response(200, json={})
+    assert cli("run", str(RUN)).exit_code == 1
+
+
+def test_instances_say_why(cli: Cli) -> None:
+    flows = [{"kind": "refresh", "status": "stale", "reason": "prices is newer"}]
+    body = {"instances": [{"name": "momentum", "status": "stale", "flows": flows}]}
+    cli.routes["GET lineage.test /v1/instances"] = httpx.Response(200, json=body)
+    assert "refresh: stale\tprices is newer" in cli("instances").stdout
+
+
+def test_lineage_takes_a_name_and_suggests_near_ones(cli: Cli) -> None:
+    path = f"/v1/lineage/{instance_id_of('acme', 'prices')}"
+    cli.routes[f"GET lineage.test {path}"] = httpx.Response(
+        200, json={"nodes": [{"name": "momentum", "direction": "downstream", "status": "ready", "type": "x"}]}
+    )
+    cli.routes["GET lineage.test /v1/instances"] = httpx.Response(200, json={"instances": [{"name": "prices"}]})
+    assert "momentum\tdownstream" in cli("lineage", "prices").stdout
+    result = cli("lineage", "pricse")
+    assert result.exit_code == 1
+    assert "did you mean 'prices'?" in result.stderr
+
+
+def test_apply_registers_and_again_does_nothing(cli: Cli, tmp_path: Path) -> None:
+    cli.log.answers = lineage
+    file = tmp_path / "platform.yaml"
+    file.write_text(GOOD.split("  - name: model")[0], encoding="utf-8")
+    planned = cli("apply", str(file), "--dry-run")
+    assert "prices\tDatasetInstance\tnew" in planned.stdout
+    assert cli.log.sent == []
+    assert "2 registered, 0 unchanged" in cli("apply", str(file)).stdout
+    assert "0 registered, 2 unchanged" in cli("apply", str(file)).stdout
+    assert [row["change"] for row in cli.json("apply", str(file))["planned"]] == ["unchanged", "unchanged"]
+
+
+def test_apply_tells_every_problem_before_anything_is_sent(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(GOOD.replace("owner:", "ownr:").replace("on_upstream:", "on_upstrem:"), encoding="utf-8")
+    result = cli("apply", str(file))
+    assert result.exit_code == 2
+    assert [line.split(": ")[0].rpartition(":")[2] for line in result.stderr.splitlines()] == ["5", "14"]
+    assert cli.log.sent == []
+    assert cli("apply", "nowhere.yaml").exit_code == 2
+
+
+def test_config_masks_the_token_and_names_the_file_it_read(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / ".runtide").mkdir()
+    text = "RUNTIDE_TENANT=acme\nRUNTIDE_TOKEN=a-long-secret-token-1234\n"
+    (tmp_path / ".runtide" / "stack.env").write_text(text, encoding="utf-8")
+    result = cli("config")
+    assert "a-long-secret-token-1234" not in result.stdout
+    assert "stack.env was read for what the environment does not set" in result.stdout
+    assert cli.json("config")["settings"]["RUNTIDE_TENANT"]["value"] == "acme"
+
+
+def test_a_missing_configuration_exits_2_and_says_what_to_set(cli: Cli) -> None:
+    result = cli("config")
+    assert result.exit_code == 2
+    assert "RUNTIDE_TENANT is not set" in result.stderr
+
+
+@pytest.mark.parametrize(("state", "code"), [("ok", 0), ("warning", 0), ("failed", 1)])
+def test_doctor_exits_1_when_something_needs_you(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, state: doctor_module.State, code: int
+) -> None:
+    async def examined(_: object) -> list[Finding]:
+        return [Finding("kafka", state, "as it is", "do this")]
+
+    monkeypatch.setenv("RUNTIDE_TENANT", "acme")
+    monkeypatch.setattr(doctor_module, "examine", examined)
+    result = cli("doctor")
+    assert result.exit_code == code
+    assert "kafka: as it is" in result.stdout
+    assert "→ do this" in result.stdout
+
+
+def test_dead_letters_of_every_service_in_one_list(cli: Cli) -> None:
+    letter = {"id": 7, "status": "new", "topic": "runs.commands.v1", "reason": "bad JSON", "attempts": 1}
+    for host in ("submission.test", "tracker.test", "lineage.test"):
+        cli.routes[f"GET {host} /v1/ops/dead-letters"] = httpx.Response(200, json={"dead_letters": [letter]})
+    lines = cli("dead-letters", "list").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines[1:]] == ["submission", "run_tracker", "lineage"]
+
+
+def test_a_dead_letter_is_replayed_in_its_service(cli: Cli) -> None:
+    cli.routes["POST lineage.test /v1/ops/dead-letters/7/replay"] = httpx.Response(200, json={"status": "replayed"})
+    assert "lineage dead letter 7: replayed" in cli("dead-letters", "replay", "7", "--service", "lineage").stdout
+    assert cli("dead-letters", "drop", "7").exit_code == 2
+
+
+def test_json_is_all_there_is_on_stdout(cli: Cli) -> None:
+    cli.routes["GET tracker.test /v1/runs"] = httpx.Response(200, json={"runs": [], "cursor": "abc"})
+    assert json.loads(cli("runs", "--json").stdout) == {"runs": [], "cursor": "abc"}

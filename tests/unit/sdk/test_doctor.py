@@ -1,0 +1,58 @@
+"""The doctor says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from runtide import doctor
+from runtide.doctor import Finding
+
+from tests.unit.sdk.stories import SETTINGS, URLS
+from tests.unit.sdk.test_settings import token
+
+HERE = replace(SETTINGS, prefect_api_url="http://prefect.test/api", s3_endpoint="http://s3.test", **URLS)
+
+
+async def examined(answers: dict[str, httpx.Response], **settings: Any) -> dict[str, Finding]:
+    def serve(sent: httpx.Request) -> httpx.Response:
+        if sent.url.host not in answers:
+            raise httpx.ConnectError("connection refused")
+        return answers[sent.url.host]
+
+    findings = await doctor.examine(replace(HERE, **settings), httpx.MockTransport(serve))
+    return {finding.part: finding for finding in findings}
+
+
+async def test_a_part_that_is_away_is_a_failure_with_what_to_do() -> None:
+    found = await examined({})
+    assert found["prefect"].state == found["s3"].state == found["lineage"].state == "failed"
+    assert found["lineage"].to_do == "`make status`, `make logs PART=lineage`"
+    assert found["kafka"].state == found["notifier"].state == "skipped"
+    assert not doctor.healthy(list(found.values()))
+
+
+async def test_a_service_that_is_not_ready_says_which_check() -> None:
+    body = {"checks": {"postgres": {"ok": True}, "migrations": {"ok": False, "pending": ["0002"]}}, "degraded": {}}
+    found = await examined({"lineage.test": httpx.Response(503, json=body)})
+    assert found["lineage"].said == "not ready: migrations: migrations not applied: ['0002']"
+
+
+async def test_a_degraded_service_is_ready_with_a_warning() -> None:
+    degraded = {"prefect": {"problem": "connection refused", "since": None}}
+    found = await examined({"submission.test": httpx.Response(200, json={"checks": {}, "degraded": degraded})})
+    assert found["submission"].state == "warning"
+    assert "prefect: connection refused" in found["submission"].said
+
+
+async def test_any_answer_of_the_object_store_will_do_but_not_of_prefect() -> None:
+    refused = httpx.Response(403)
+    found = await examined({"s3.test": refused, "prefect.test": refused})
+    assert (found["s3"].state, found["prefect"].state) == ("ok", "failed")
+
+
+async def test_a_token_of_another_tenant_or_time_is_found() -> None:
+    assert (await examined({}, token=token(tenant="other")))["token"].state == "failed"
+    assert "expired" in (await examined({}, token=token(tenant="acme", exp=1_000_000_000)))["token"].said
+    assert (await examined({}, token=token(tenant="acme", sub="ana@acme")))["token"].state == "ok"

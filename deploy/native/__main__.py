@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -125,6 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (supervisor.PartFailed, BootstrapFailed, IncompleteEnvironment, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted; what was started goes on: `down` ends it", file=sys.stderr)
         return 130

@@ -154,12 +154,17 @@ def python_of(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
+def usable(program: Path) -> bool:
+    """Whether we may run it; False also where we may not even look."""
+    return os.access(program, os.X_OK)
+
+
 def ensure(environment: Path, requirements: Path, editable: Sequence[Path] = ()) -> Path:
     """The Python of an environment with exactly these pins, hashes checked, and our own packages as they lie here."""
     stamp_file = environment / ".runtide-stamp.json"
     stamp = digest_of([requirements, *(path / "pyproject.toml" for path in editable)])
     stamps = _stamps(stamp_file)
-    works = python_of(environment).exists()
+    works = usable(python_of(environment))
     superset = "dev.txt" if requirements.name == "services.txt" else requirements.name
     if works and stamp == stamps.get(requirements.name):
         return python_of(environment)
@@ -170,7 +175,7 @@ def ensure(environment: Path, requirements: Path, editable: Sequence[Path] = ())
     tool = uv()
     if not works:
         environment.parent.mkdir(parents=True, exist_ok=True)
-        run([tool, "venv", "-q", "--allow-existing", "--python", sys.executable, environment])
+        run([tool, "venv", "-q", "--clear", "--python", sys.executable, environment])
     install: list[str | Path] = [tool, "pip", "install", "-q", "--python", python_of(environment)]
     run([*install, "--require-hashes", "-r", requirements])
     if editable:

@@ -61,7 +61,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _space(state: State) -> Iterator[Finding]:
-    fresh = not tools.services_python().exists() or not tools.native_environment().exists()
+    fresh = not bootstrap.usable(tools.services_python()) or not tools.native_environment().exists()
     for subject, place, wanted in (
         ("disk (cache)", cache_dir(), FIRST_UP_BYTES if fresh else LATER_BYTES),
         ("disk (state)", state.directory, LATER_BYTES),
@@ -97,7 +97,7 @@ def _tools() -> Iterator[Finding]:
         ("kafka", tools.jars(), "46 jars, 44 MB"),
     )
     for subject, path, what in fetched:
-        there = path.exists()
+        there = os.access(path, os.X_OK)
         yield Finding("ok" if there else "note", subject, str(path) if there else f"the first `up` fetches {what}")
     if not tools.native_environment().exists():
         return

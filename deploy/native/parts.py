@@ -132,6 +132,7 @@ PARTS: tuple[Part, ...] = (
         prepare=setup.prepare_kafka,
         ready=lambda stack: probes.kafka_answers(stack.port("kafka")),
         ports=("kafka", "kafka_controller"),
+        stop_seconds=40,  # the first stop also writes the archive of classes
         likely=(
             (r"BindException|Address already in use", "another server has the port: `make down`, or free it"),
             (r"OutOfMemoryError|Cannot allocate memory", "too little memory for the JVM"),

@@ -55,7 +55,7 @@ class Upping:
         try:
             await (self._part(part) if part else self._preparation(name))
         except (PartFailed, BootstrapFailed, OSError):
-            self.say(f"{name:<18} FAILED; ending what is under way")
+            self.say(f"{name:<20} FAILED; ending what is under way")
             raise
         self.done[name].set()
 
@@ -68,16 +68,16 @@ class Upping:
             except BootstrapFailed as error:
                 raise PartFailed(f"{what} could not be prepared: {error}") from error
             if (seconds := time.monotonic() - began) > 1:
-                self.say(f"{name:<18} prepared {seconds:6.1f} s   {what}")
+                self.say(f"{name:<20} prepared {seconds:6.1f} s   {what}")
 
     async def _part(self, part: Part) -> None:
         stack, began = self.stack, time.monotonic()
         if part.name in stack.external:
-            self.say(f"{part.name:<18} yours")
+            self.say(f"{part.name:<20} yours")
             return
         running = processes.find(stack.state.run, part.name)
         if running and part.ready and await self._becomes_ready(part, lambda: running.alive):
-            self.say(f"{part.name:<18} running           {_address(part, stack)}")
+            self.say(f"{part.name:<20} running           {_address(part, stack)}")
             return
         if running:
             raise PartFailed(logs.explain(part, stack, "runs, but does not become ready"))
@@ -90,7 +90,7 @@ class Upping:
         except BootstrapFailed as error:
             raise PartFailed(f"{part.name}: {error}") from error
         seconds = time.monotonic() - began
-        self.say(f"{part.name:<18} {'done ' if part.once else 'ready'} {seconds:9.1f} s   {_address(part, stack)}")
+        self.say(f"{part.name:<20} {'done ' if part.once else 'ready'} {seconds:9.1f} s   {_address(part, stack)}")
 
     async def _start(self, part: Part) -> None:
         stack = self.stack
@@ -246,7 +246,7 @@ async def down(state: State, names: Iterable[str], say: Callable[[str], None]) -
         patience = BY_NAME[name].stop_seconds if name in BY_NAME else 10
         gently = await processes.stop(running[name], patience_seconds=patience)
         (state.run / f"{name}.json").unlink(missing_ok=True)
-        say(f"{name:<18} {'stopped' if gently else 'killed '} {time.monotonic() - began:7.1f} s")
+        say(f"{name:<20} {'stopped' if gently else 'killed '} {time.monotonic() - began:7.1f} s")
         ended[name].set()
 
     async with asyncio.TaskGroup() as group:

@@ -175,7 +175,7 @@ def ensure(environment: Path, requirements: Path, editable: Sequence[Path] = ())
     tool = uv()
     if not works:
         environment.parent.mkdir(parents=True, exist_ok=True)
-        run([tool, "venv", "-q", "--clear", "--python", sys.executable, environment])
+        run([tool, "venv", "-q", "--clear", "--force", "--python", sys.executable, environment])
     install: list[str | Path] = [tool, "pip", "install", "-q", "--python", python_of(environment)]
     run([*install, "--require-hashes", "-r", requirements])
     if editable:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +60,20 @@ class State:
         name = hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
         return Path("/var/lib/runtide") / f"stack-{name}"
 
+    @property
+    def sockets(self) -> Path:
+        """Unix sockets: in a short place, for the kernel allows about 100 characters, and one per user."""
+        return (
+            Path(tempfile.gettempdir()) / f"runtide-{os.getuid()}-{self.unprivileged_home.name.removeprefix('stack-')}"
+        )
+
     def create(self) -> None:
         for directory in (self.directory, self.logs, self.data, self.run):
             directory.mkdir(parents=True, exist_ok=True)
 
     def remove(self) -> None:
         """Everything this stack ever wrote."""
-        for directory in (self.logs, self.data, self.run, self.unprivileged_home):
+        for directory in (self.logs, self.data, self.run, self.sockets, self.unprivileged_home):
             shutil.rmtree(directory, ignore_errors=True)
         for file in (self.ports_file, self.secrets_file, self.env_file):
             file.unlink(missing_ok=True)

@@ -34,8 +34,8 @@ def _s3(stack: Stack) -> list[str]:
     return [
         str(tools.weed()), "mini", f"-dir={stack.state.data / 's3'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-bucket={','.join(setup.BUCKETS)}", "-webdav=false", "-admin.ui=false", "-master.telemetry=false",
-        "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={setup.socket_path(stack.state, 's3')}",
-        f"-filer.localSocket={setup.socket_path(stack.state, 'filer')}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={stack.state.sockets / 's3.sock'}",
+        f"-filer.localSocket={stack.state.sockets / 'filer.sock'}",
         *(f"-{flag}={stack.port(port)}" for flag, port in names.items()),
     ]  # fmt: skip
 
@@ -149,6 +149,7 @@ PARTS: tuple[Part, ...] = (
         environment=lambda stack: {
             "AWS_ACCESS_KEY_ID": stack.env["RUNTIDE_S3_ACCESS_KEY"],
             "AWS_SECRET_ACCESS_KEY": stack.env["RUNTIDE_S3_SECRET_KEY"],
+            "TMPDIR": str(stack.state.sockets),
         },
         ready=_s3_ready,
         ports=(

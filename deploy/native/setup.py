@@ -166,11 +166,7 @@ async def prepare_kafka(stack: Stack) -> None:
 
 async def prepare_s3(stack: Stack) -> None:
     (stack.state.data / "s3").mkdir(parents=True, exist_ok=True)
-
-
-def socket_path(state: State, name: str) -> Path:
-    """A Unix socket's name: short, for the kernel allows about 100 characters."""
-    return Path("/tmp") / f"{state.unprivileged_home.name}-{name}.sock"
+    stack.state.sockets.mkdir(mode=0o700, exist_ok=True)
 
 
 def prefect_settings() -> dict[str, str]:

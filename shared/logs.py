@@ -21,7 +21,10 @@ def configure(*, service: str, fmt: str = "json", level: str = "INFO") -> Log:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the rich one prints locals: payloads and secrets
+        )
         if fmt == "console"
         else structlog.processors.JSONRenderer()
     )

@@ -275,6 +275,8 @@ class Running(Generic[S]):
         """Refuse new HTTP, take no more batches, finish the one in hand, let the relay send what is there."""
         if self._server is not None:
             self._server.should_exit = True
+            serving = [task for task in self._tasks if task.get_name() == "http"]
+            await asyncio.wait(serving, timeout=6)
         for subscriber in self._subscribers:
             with contextlib.suppress(TimeoutError, KafkaError):
                 async with asyncio.timeout(8):

@@ -60,6 +60,10 @@ class World:
             for value in vars(module).values()
             if isinstance(value, type) and issubclass(value, ServiceSettings) and value.__module__ == module.__name__
         )
+        return self.settings_of(settings_type, **changes)
+
+    def settings_of(self, settings_type: type[ServiceSettings], **changes: Any) -> ServiceSettings:
+        """Settings of any type of service in this world."""
         own = {name: value for name, value in self.env.items() if name.startswith("RUNTIDE_")}
         before = dict(os.environ)
         os.environ.update(own)

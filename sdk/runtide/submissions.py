@@ -65,12 +65,12 @@ class Submissions(ABC):
         *,
         start: Day | None = None,
         end: Day | None = None,
-        expression: str | None = None,
+        lookback: int | None = None,
         parameters: Parameters | None = None,
         **options: Unpack[Options],
     ) -> Run:
-        """Preview an experiment."""
-        given = with_parameters(parameters, start=start, end=end, expression=expression)
+        """Preview an experiment; `lookback` in sessions."""
+        given = with_parameters(parameters, start=start, end=end, lookback=lookback)
         return await self.submit_run(instance, FlowKind.PREVIEW, parameters=given, **options)
 
     async def submit_backtest_run(
@@ -94,12 +94,13 @@ class Submissions(ABC):
         *,
         as_of: Day | None = None,
         objective: str | None = None,
+        lookback: int | None = None,
         max_weight: float | None = None,
         parameters: Parameters | None = None,
         **options: Unpack[Options],
     ) -> Run:
-        """Optimise a portfolio as of a day."""
-        given = with_parameters(parameters, as_of=as_of, objective=objective, max_weight=max_weight)
+        """Optimise a portfolio as of a day, on the `lookback` sessions before it."""
+        given = with_parameters(parameters, as_of=as_of, objective=objective, lookback=lookback, max_weight=max_weight)
         return await self.submit_run(instance, FlowKind.OPTIMIZE, parameters=given, **options)
 
     async def submit_training_run(
@@ -108,13 +109,16 @@ class Submissions(ABC):
         *,
         start: Day | None = None,
         end: Day | None = None,
-        hyperparameters: Parameters | None = None,
+        validation_years: int | None = None,
+        alpha: float | None = None,
         seed: int | None = None,
         parameters: Parameters | None = None,
         **options: Unpack[Options],
     ) -> Run:
-        """Train a model on the days from `start` to `end`."""
-        given = with_parameters(parameters, start=start, end=end, hyperparameters=hyperparameters, seed=seed)
+        """Train a model on the days from `start` to `end`; `alpha` is the strength of its regularisation."""
+        given = with_parameters(
+            parameters, start=start, end=end, validation_years=validation_years, alpha=alpha, seed=seed
+        )
         return await self.submit_run(instance, FlowKind.TRAINING, parameters=given, **options)
 
     async def submit_inference_run(
@@ -122,12 +126,13 @@ class Submissions(ABC):
         instance: str,
         *,
         as_of: Day | None = None,
+        sessions: int | None = None,
         artifact_version: str | None = None,
         parameters: Parameters | None = None,
         **options: Unpack[Options],
     ) -> Run:
-        """Predict with a model, as of a day; `artifact_version`: another than the current one."""
-        given = with_parameters(parameters, as_of=as_of, artifact_version=artifact_version)
+        """Predict with a model the last `sessions` as of a day; `artifact_version`: another than the current one."""
+        given = with_parameters(parameters, as_of=as_of, sessions=sessions, artifact_version=artifact_version)
         return await self.submit_run(instance, FlowKind.INFERENCE, parameters=given, **options)
 
     async def submit_monitoring_run(
@@ -135,12 +140,12 @@ class Submissions(ABC):
         instance: str,
         *,
         monitoring_type: MonitoringType | str | None = None,
-        window_days: int | None = None,
+        window_sessions: int | None = None,
         parameters: Parameters | None = None,
         **options: Unpack[Options],
     ) -> Run:
         """Watch a model or dataset: drift, data quality or performance over the last days."""
-        given = with_parameters(parameters, monitoring_type=monitoring_type, window_days=window_days)
+        given = with_parameters(parameters, monitoring_type=monitoring_type, window_sessions=window_sessions)
         return await self.submit_run(instance, FlowKind.MONITORING, parameters=given, **options)
 
 

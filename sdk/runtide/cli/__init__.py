@@ -5,11 +5,13 @@ Exit codes: 0 completed or skipped, 1 failed, 2 usage, 3 refused, 4 cancelled or
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from runtide.cli import apply, dead_letters, doctor, lists, submit, topics, watch
+from runtide.cli.session import Exit
 
 app = typer.Typer(
     name="runtide",
@@ -54,7 +56,10 @@ def _options(
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(Exit.DETACHED)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def sentence(update: Update) -> str:
 
 
 def _aside(update: Update) -> str:
-    blocked = f"waits for {', '.join(b.name for b in update.blockers)}" if update.blockers else ""
+    blocked = f"waits for {', '.join(b.name for b in update.blockers)}" if update.blockers and not update.is_end else ""
     sub_state = getattr(update.snapshot, "sub_state", None)
     said = (sub_state, update.step, update.detail, blocked or update.message)
     return " · ".join(str(part) for part in said if part)

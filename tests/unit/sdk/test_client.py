@@ -53,12 +53,12 @@ async def test_the_id_of_a_run_is_known_before_anybody_answers() -> None:
     ("method", "keywords", "kind", "parameters"),
     [
         ("submit_pipeline_run", {"start": date(2025, 1, 2)}, "refresh", {"start": "2025-01-02"}),
-        ("submit_experiment_run", {"expression": "a-b"}, "preview", {"expression": "a-b"}),
+        ("submit_experiment_run", {"lookback": 126}, "preview", {"lookback": 126}),
         ("submit_backtest_run", {"parameters": {"start": "2015-01-02"}}, "backtest", {"start": "2015-01-02"}),
         ("submit_portfolio_optimization_run", {"max_weight": 0.1}, "optimize", {"max_weight": 0.1}),
-        ("submit_training_run", {"hyperparameters": {"alpha": 1}}, "training", {"hyperparameters": {"alpha": 1}}),
+        ("submit_training_run", {"alpha": 1.5}, "training", {"alpha": 1.5}),
         ("submit_inference_run", {"as_of": "2025-01-02"}, "inference", {"as_of": "2025-01-02"}),
-        ("submit_monitoring_run", {"window_days": 30}, "monitoring", {"window_days": 30}),
+        ("submit_monitoring_run", {"window_sessions": 30}, "monitoring", {"window_sessions": 30}),
     ],
 )
 async def test_each_run_type_has_its_own_submission(

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from itertools import product
+
+import pytest
+from runtide_schemas.vocabulary import FlowKind, InstanceStatus
+
+from services.lineage.domain.freshness import Evidence, freshness
+from services.lineage.domain.world import Flow
+from tests.unit.lineage.worlds import instance
+
+READY = Evidence(
+    has_completed=True, newest_end_failed=False, has_date_rule=False, last_data_date=None, stale_by_version=None
+)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status", "rule"),
+    [
+        (READY, "ready", 7),
+        (replace(READY, has_completed=False), "not_initialized", 1),
+        (replace(READY, newest_end_failed=True), "error", 2),
+        (replace(READY, has_date_rule=True), "not_initialized", 3),
+        (replace(READY, has_date_rule=True, last_data_date=date(2025, 1, 14)), "ready", 7),
+        (replace(READY, stale_by_version="prices is stale itself"), "stale", 5),
+        # the first rule that applies answers
+        (replace(READY, has_completed=False, newest_end_failed=True, stale_by_version="x"), "not_initialized", 1),
+        (replace(READY, newest_end_failed=True, has_date_rule=True, stale_by_version="x"), "error", 2),
+        (replace(READY, has_date_rule=True, stale_by_version="x"), "not_initialized", 3),
+    ],
+)
+def test_the_first_rule_that_applies_answers(evidence: Evidence, status: str, rule: int) -> None:
+    answer = freshness(evidence)
+    assert (answer.status, answer.rule) == (status, rule)
+
+
+def test_every_evidence_gets_an_answer_and_only_ready_has_no_reason() -> None:
+    for completed, failed, rule, day, stale in product(
+        (True, False), (True, False), (True, False), (None, date(2025, 1, 14)), (None, "x")
+    ):
+        answer = freshness(Evidence(completed, failed, rule, day, stale))
+        assert (answer.reason is None) == (answer.status == "ready")
+
+
+@pytest.mark.parametrize(
+    ("shown", "worst"),
+    [
+        ("ready ready", "ready"),
+        ("ready running", "running"),
+        ("running stale_source_delayed", "stale_source_delayed"),
+        ("stale_source_delayed stale", "stale"),
+        ("stale not_initialized", "not_initialized"),
+        ("not_initialized error", "error"),
+    ],
+)
+def test_an_instance_shows_the_worst_of_its_flows(shown: str, worst: str) -> None:
+    kinds = (FlowKind.TRAINING, FlowKind.INFERENCE)
+    flows = tuple(
+        replace(
+            Flow(kind, "a/b"),
+            freshness="ready" if status == "running" else status,
+            open_run_id=instance("x").instance_id if status == "running" else None,
+        )
+        for kind, status in zip(kinds, shown.split(), strict=True)
+    )
+    for order in (flows, flows[::-1]):
+        assert replace(instance("m", kinds=kinds), flows=order).status is InstanceStatus(worst)
+
+
+def test_the_date_rule_is_about_the_main_flow_not_about_what_monitors_it() -> None:
+    dataset = replace(instance("prices", kinds=(FlowKind.REFRESH, FlowKind.MONITORING)), update_frequency="{}")
+    assert dataset.has_date_rule(FlowKind.REFRESH)
+    assert not dataset.has_date_rule(FlowKind.MONITORING)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from deploy.native import doctor, processes, supervisor
+from deploy.native import doctor, processes, setup, supervisor
 from deploy.native import logs as log_files
 from deploy.native.bootstrap import BootstrapFailed
 from deploy.native.environment import IncompleteEnvironment
@@ -58,6 +58,7 @@ def restart(state: State, options: argparse.Namespace) -> int:
 def reset(state: State, options: argparse.Namespace) -> int:
     options.parts = []
     down(state, options)
+    setup.forget_sockets(state)
     state.remove()
     say("data, logs, ports and secrets of this stack are gone")
     return 0

@@ -63,9 +63,8 @@ class State:
     @property
     def sockets(self) -> Path:
         """Unix sockets: in a short place, for the kernel allows about 100 characters, and one per user."""
-        return (
-            Path(tempfile.gettempdir()) / f"runtide-{os.getuid()}-{self.unprivileged_home.name.removeprefix('stack-')}"
-        )
+        stack = self.unprivileged_home.name.removeprefix("stack-")
+        return Path(tempfile.gettempdir()) / f"runtide-{os.getuid()}-{stack}"
 
     def create(self) -> None:
         for directory in (self.directory, self.logs, self.data, self.run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import pwd
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.native import probes, tools
+from deploy.native import ports, probes, tools
 from deploy.native.bootstrap import ROOT, BootstrapFailed, cache_dir
 from deploy.native.layout import State, reachable_by_all, unprivileged_user, write_private
 
@@ -167,6 +168,15 @@ async def prepare_kafka(stack: Stack) -> None:
 async def prepare_s3(stack: Stack) -> None:
     (stack.state.data / "s3").mkdir(parents=True, exist_ok=True)
     stack.state.sockets.mkdir(mode=0o700, exist_ok=True)
+
+
+def forget_sockets(state: State) -> None:
+    """SeaweedFS leaves some sockets in /tmp, named by port."""
+    for name, port in ports.load(state.ports_file).items():
+        if name.endswith("_grpc"):
+            for socket in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
+                with contextlib.suppress(PermissionError):
+                    socket.unlink(missing_ok=True)
 
 
 def prefect_settings() -> dict[str, str]:

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,10 +18,12 @@ import httpx
 import websockets
 from pydantic import BaseModel, ConfigDict
 
+from shared.clock import utc_now
 from shared.errors import DeploymentNotFound, OrchestratorUnavailable, ParametersRejected
 from shared.settings import PrefectSettings
 
 PAGE = 200
+BACKFILL = timedelta(minutes=15)  # Prefect gives no more
 Verdict = Literal["ACCEPT", "REJECT", "ABORT", "WAIT"]
 
 
@@ -184,7 +186,10 @@ class PrefectClient:
             OrchestratorUnavailable: it could not be opened, or it ended.
         """
         url = self._api.replace("http", "ws", 1) + "/events/out"
-        event_filter = {"event": {"prefix": [prefix]}}
+        now = utc_now()
+        # Without `until` Prefect fills in the moment of connecting, and nothing that happens later passes the filter.
+        occurred = {"since": (now - BACKFILL).isoformat(), "until": (now + timedelta(days=3650)).isoformat()}
+        event_filter = {"event": {"prefix": [prefix]}, "occurred": occurred}
         try:
             async with websockets.connect(
                 url, subprotocols=[websockets.Subprotocol("prefect")], max_size=None, ping_interval=20, open_timeout=10

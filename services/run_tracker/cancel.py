@@ -23,7 +23,7 @@ CANCELS = Counter("runtide_run_tracker_cancels_total", "Cancels by what Prefect 
 LEASE = timedelta(seconds=30)
 MOST_WAIT_SECONDS = 60.0
 AT_ONCE = 5
-POLL_SECONDS = 5.0
+POLL_SECONDS = 1.0
 _CANCELLED_ALREADY = frozenset({"CANCELLED", "CANCELLING"})
 
 

@@ -30,7 +30,7 @@ _DUE = {
     telling.PROGRESS: handlers.on_progress_due,
     telling.LINK: handlers.on_links_due,
 }
-_TABLES = [name for name in tables.metadata.tables if name not in ("consumer_offsets", "dead_letters")]
+_TABLES = [t.name for t in tables.metadata.sorted_tables if t.name not in ("consumer_offsets", "dead_letters")]
 
 
 class Said(NamedTuple):
@@ -56,7 +56,8 @@ class Desk:
     async def reset(self) -> None:
         self.now, self._offset = START, 0
         async with self.engine.begin() as conn:
-            await conn.execute(text(f"truncate {', '.join(_TABLES)} restart identity"))
+            for table in reversed(_TABLES):
+                await conn.execute(text(f"delete from {table}"))
 
     async def deliver(self, *messages: Message, offsets: Sequence[int] | None = None) -> None:
         """One batch of one topic."""

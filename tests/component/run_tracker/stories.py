@@ -53,8 +53,8 @@ def admitted(**changes: Any) -> RequestStatusChanged:
     return request(RequestStatus.ADMITTED, 2, **changes)
 
 
-def launched(**changes: Any) -> RequestStatusChanged:
-    return request(RequestStatus.LAUNCHED, 3, **({"orchestrator_run_id": FLOW_RUN_ID} | changes))
+def launched(*, seq: int = 3, **changes: Any) -> RequestStatusChanged:
+    return request(RequestStatus.LAUNCHED, seq, **({"orchestrator_run_id": FLOW_RUN_ID} | changes))
 
 
 def registered(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from runtide_schemas.vocabulary import version_id_of
 
+from services.lineage import handlers
+from services.lineage.app import build
+from services.lineage.tables import metadata
+from shared.service import Running
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of
@@ -500,3 +505,61 @@ async def test_an_unreadable_line_is_a_dead_letter_and_the_next_one_counts(told:
     await told.snapshot("prices")
     await asyncio.gather(*(told.is_quiet() for _ in range(2)))
     assert await told.lineage.rows("select 1 from dead_letters where value = $1", b"{")
+
+
+@pytest.mark.parametrize("facts_first", [True, False], ids=["facts first", "control: without the precondition"])
+async def test_a_question_waits_for_the_facts_that_kafka_already_held(own_world: World, facts_first: bool) -> None:
+    """The registration lies in Kafka, not read yet: it is waited for. Without the precondition nobody knows it."""
+    await own_world.migrate("lineage")
+    service = build(own_world.settings("lineage"))
+    may_read, came = asyncio.Event(), asyncio.Event()
+
+    async def held(batch: Any, work: Any) -> None:
+        await may_read.wait()
+        await handlers.on_instances_commands(batch, work)
+
+    commands, runs, requests = service.consumers
+    assert requests.before is not None
+    real = requests.before
+
+    def seen(context: Any) -> Any:
+        precondition = real(context)
+
+        async def asked(batch: Any) -> bool:
+            came.set()
+            return await precondition(batch)
+
+        return asked
+
+    consumers = [replace(commands, handler=held), runs, replace(requests, before=seen if facts_first else None)]
+    running = Running(replace(service, consumers=consumers))
+    await running.start()
+    told = Told(ServiceHarness("lineage", own_world, running))
+    await told.register("prices", type="DatasetInstance")
+    run_id = await told.ask("prices")
+    if facts_first:
+        await came.wait()
+        assert not await told.about("requests.decisions.v1")
+        may_read.set()
+        assert (await told.decision(run_id))["type"] == "request.admitted"
+    else:
+        assert (await told.decision(run_id))["code"] == "UNKNOWN_INSTANCE"
+        may_read.set()
+    await told.lineage.stop()
+
+
+async def test_the_migrated_tables_are_those_of_the_code(world: World, lineage: ServiceHarness) -> None:
+    columns = await lineage.rows(
+        """
+        select table_name, column_name, is_nullable = 'YES' as nullable from information_schema.columns
+        where table_schema = 'lineage' and table_name <> 'schema_version'
+        """
+    )
+    indexes = await lineage.rows("select indexname from pg_indexes where schemaname = 'lineage'")
+    wanted = {
+        (table.name, column.name, bool(column.nullable)) for table in metadata.sorted_tables for column in table.columns
+    }
+    assert {(row["table_name"], row["column_name"], row["nullable"]) for row in columns} == wanted
+    assert {str(index.name) for table in metadata.sorted_tables for index in table.indexes} <= {
+        row["indexname"] for row in indexes
+    }

@@ -84,7 +84,7 @@ def _service(name: str) -> Part:
     return Part(
         name=name,
         group="services",
-        needs=("packages", "topics", f"migrate_{name}", *(("dashboard",) if name == "notifier" else ())),
+        needs=("packages", "prepare", *(("dashboard",) if name == "notifier" else ())),
         command=_python("-m", f"services.{name}", "run"),
         environment=lambda stack: {
             **stack.env,
@@ -98,10 +98,10 @@ def _service(name: str) -> Part:
     )
 
 
-def _job(name: str, *words: str, needs: tuple[str, ...], exists: Path) -> Part:
+def _job(name: str, *words: str, needs: tuple[str, ...]) -> Part:
     return Part(
         name=name, group="services", once=True, needs=("packages", *needs), command=_python(*words),
-        environment=lambda stack: dict(stack.env), exists=exists.exists,
+        environment=lambda stack: dict(stack.env),
     )  # fmt: skip
 
 
@@ -208,25 +208,7 @@ PARTS: tuple[Part, ...] = (
         exists=lambda: bool(tools.own_realtime()) or (realtime.SOURCES / "go.mod").exists(),
         likely=((r"unknown (key|var|field)", "deploy/centrifugo/config.json holds a key this server does not know"),),
     ),
-    _job(
-        "topics",
-        "-m",
-        "shared.messaging.topics",
-        "apply",
-        needs=("kafka",),
-        exists=ROOT / "shared" / "messaging" / "topics.py",
-    ),
-    *(
-        _job(
-            f"migrate_{name}",
-            "-m",
-            f"services.{name}",
-            "migrate",
-            needs=("postgres",),
-            exists=ROOT / "services" / name / "__main__.py",
-        )
-        for name in SERVICES
-    ),
+    _job("prepare", "-m", "shared.prepare", *SERVICES, needs=("kafka", "postgres")),
     *(_service(name) for name in SERVICES),
     Part(
         name="flows",

@@ -77,6 +77,12 @@ def spawn(
     return Running(name, process.pid, start_time(process.pid) or "", stop_signal, tuple(command)), process
 
 
+def leave(process: subprocess.Popen[bytes]) -> None:
+    """Let go of a child that goes on without us: known by its record from now on, not by this object."""
+    if process.poll() is None:
+        process.returncode = 0
+
+
 async def stop(running: Running, *, patience_seconds: float) -> bool:
     """Ask, wait, then end the group. True if it went by itself."""
     _signal(running, running.stop_signal, group=False)

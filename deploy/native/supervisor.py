@@ -32,7 +32,6 @@ class Upping:
     stack: Stack
     wanted: tuple[Part, ...]
     say: Callable[[str], None]
-    started: list[str] = field(default_factory=list)
     done: dict[str, asyncio.Event] = field(default_factory=dict)
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PREPARATIONS_AT_ONCE))
 
@@ -76,7 +75,7 @@ class Upping:
             self.say(f"{part.name:<20} yours")
             return
         running = processes.find(stack.state.run, part.name)
-        if running and part.ready and await self._becomes_ready(part, lambda: running.alive):
+        if running and await self._becomes_ready(part, lambda: running.alive):
             self.say(f"{part.name:<20} running           {_address(part, stack)}")
             return
         if running:
@@ -99,19 +98,21 @@ class Upping:
             part.name, part.command(stack), env=environment_of(part, stack), cwd=Path("/") if user else ROOT,
             log=logs.log_of(part, stack.state), stop_signal=part.stop_signal, user=user,
         )  # fmt: skip
-        if not part.once:
-            record.save(stack.state.run)
-            self.started.append(part.name)
-        elif await asyncio.to_thread(process.wait):
-            raise PartFailed(logs.explain(part, stack, f"ended with {process.returncode}"))
-        if part.ready and not await self._becomes_ready(part, lambda: process.poll() is None):
-            code = process.poll()
-            how = f"is not ready after {part.start_seconds:.0f} s" if code is None else f"ended with {code}"
-            raise PartFailed(logs.explain(part, stack, how))
+        if part.once:
+            if await asyncio.to_thread(process.wait):
+                raise PartFailed(logs.explain(part, stack, f"ended with {process.returncode}"))
+            return
+        record.save(stack.state.run)
+        try:
+            if not await self._becomes_ready(part, lambda: process.poll() is None):
+                code = process.poll()
+                how = f"is not ready after {part.start_seconds:.0f} s" if code is None else f"ended with {code}"
+                raise PartFailed(logs.explain(part, stack, how))
+        finally:
+            processes.leave(process)
 
     async def _becomes_ready(self, part: Part, alive: Callable[[], bool]) -> bool:
-        assert part.ready
-        probe, deadline = part.ready(self.stack), time.monotonic() + part.start_seconds
+        probe, deadline = part.ready(self.stack) if part.ready else _always, time.monotonic() + part.start_seconds
         while time.monotonic() < deadline:
             if await probe():
                 return True
@@ -119,6 +120,10 @@ class Upping:
                 return False
             await asyncio.sleep(0.1)
         return False
+
+
+async def _always() -> bool:
+    return True
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -54,7 +54,7 @@ def test_an_unchanged_environment_is_left_alone(tmp_path: Path, monkeypatch: pyt
     pins.write_text("a==1")
     environment = tmp_path / "env"
     (environment / "bin").mkdir(parents=True)
-    (environment / "bin" / "python").touch()
+    (environment / "bin" / "python").touch(mode=0o755)
     (environment / ".runtide-stamp.json").write_text(f'{{"pins.txt": "{bootstrap.digest_of([pins])}"}}')
     monkeypatch.setattr(bootstrap, "uv", lambda: pytest.fail("nothing to install"))
     assert bootstrap.ensure(environment, pins) == environment / "bin" / "python"

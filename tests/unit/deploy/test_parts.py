@@ -34,7 +34,7 @@ def test_everything_comes_after_what_it_needs() -> None:
 
 def test_services_start_after_topics_and_their_own_migration() -> None:
     for name in SERVICES:
-        assert {"topics", f"migrate_{name}"} <= set(BY_NAME[name].needs)
+        assert "prepare" in BY_NAME[name].needs
 
 
 def test_infra_brings_none_of_our_services() -> None:
@@ -43,7 +43,7 @@ def test_infra_brings_none_of_our_services() -> None:
 
 def test_a_named_service_brings_the_commands_before_it_but_no_server() -> None:
     chosen = [part.name for part in supervisor.select((), ["submission"])]
-    assert chosen == ["topics", "migrate_submission", "submission"]
+    assert chosen == ["prepare", "submission"]
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from deploy.native import probes, realtime, setup, tools
 from deploy.native.bootstrap import ROOT

@@ -89,7 +89,8 @@ def admin_for(settings: KafkaSettings) -> AIOKafkaAdminClient:
     return AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), client_id="runtide-topics")
 
 
-async def _main(verb: str) -> int:
+async def run(verb: str) -> int:
+    """One verb of the command line; answers its exit code."""
     settings = KafkaSettings()
     factor = int(os.environ.get("RUNTIDE_KAFKA_REPLICATION_FACTOR", "1"))
     admin: Any = admin_for(settings)
@@ -111,4 +112,4 @@ if __name__ == "__main__":
     arguments = sys.argv[1:]
     if arguments not in (["plan"], ["apply"], ["check"]):
         sys.exit("usage: python -m shared.messaging.topics plan | apply | check")
-    sys.exit(asyncio.run(_main(arguments[0])))
+    sys.exit(asyncio.run(run(arguments[0])))

@@ -85,9 +85,12 @@ def leave(process: subprocess.Popen[bytes]) -> None:
 
 async def stop(running: Running, *, patience_seconds: float) -> bool:
     """Ask, wait, then end the group. True if it went by itself."""
+    if not running.alive:
+        return True
     _signal(running, running.stop_signal, group=False)
     gone = await _gone(running, patience_seconds)
-    if not gone or _session_has_members(running.pid):
+    # A pid that is somebody's again had no session members left: nothing there is ours.
+    if not gone or (start_time(running.pid) is None and _session_has_members(running.pid)):
         _signal(running, signal.SIGKILL, group=True)
     await _gone(running, 5)
     return gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError
 from typing import Literal
 from uuid import UUID
 
@@ -53,7 +54,7 @@ def around(world: World, center: UUID, *, direction: Direction, max_depth: int) 
     above = _within(sources, center, max_depth) if direction != "downstream" else set()
     below = _within(targets, center, max_depth) - above if direction != "upstream" else set()
     shown = {center, *above, *below}
-    layer_of = _layers(world, shown)
+    layer_of = _layers(world, shown, sources)
     nodes, places = [], dict[int, int]()
     for instance_id in sorted(shown, key=lambda one: (layer_of[one], _name(world, one))):
         layer = layer_of[instance_id]
@@ -87,16 +88,22 @@ def _within(neighbours: Mapping[UUID, list[UUID]], center: UUID, max_depth: int)
     return depths.keys() - {center}
 
 
-def _layers(world: World, shown: set[UUID]) -> dict[UUID, int]:
-    """Instance → the rightmost layer of its flows. Only flows are free of cycles, instances are not."""
+def _layers(world: World, shown: set[UUID], sources: Mapping[UUID, list[UUID]]) -> dict[UUID, int]:
+    """Instance → its layer. Only flows are free of cycles: where instances read each other in a ring, the leftmost of
+    their flows gives the place.
+    """
+    try:
+        return layers({one: shown.intersection(sources.get(one, ())) for one in shown})
+    except CycleError:
+        pass
     readers = {
         key: {edge.upstream for edge in world.graph.into(key) if edge.upstream.instance_id in shown}
         for key in {*world.flow_keys(), *(edge.upstream for edge in world.graph.edges)}
         if key.instance_id in shown
     }
-    found = dict.fromkeys(shown, 0)
+    found: dict[UUID, int] = {}
     for key, layer in layers(readers).items():
-        found[key.instance_id] = max(found[key.instance_id], layer)
+        found[key.instance_id] = min(found.get(key.instance_id, layer), layer)
     used = sorted(set(found.values()))
     return {instance_id: used.index(layer) for instance_id, layer in found.items()}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 RESULTS = Path(__file__).resolve().parent / "results"
 Round = Callable[[], Awaitable[float]]
@@ -41,19 +41,44 @@ class Figure:
         )
 
 
+class Floor(NamedTuple):
+    """What ours is held against: its words, the ratio wanted, and a round of it."""
+
+    what: str
+    wanted: float
+    round: Round
+
+
 async def compare(
     goal: str, what: str, *, floor: Round, ours: Round, wanted: float, unit: str,
     better: Literal["higher", "lower"] = "higher", rounds: int = 5,
 ) -> Figure:  # fmt: skip
     """Floor and ours in turn, one warm-up each; the median of the paired ratios is the evidence."""
-    await floor()
-    await ours()
-    pairs = [(await floor(), await ours()) for _ in range(rounds)]
-    ratios = [mine / base for base, mine in pairs]
-    return Figure(
-        goal, what, unit, statistics.median(base for base, _ in pairs), statistics.median(mine for _, mine in pairs),
-        statistics.median(ratios), min(ratios) if better == "higher" else max(ratios), wanted, better, rounds,
-    )  # fmt: skip
+    [figure] = await compare_all(
+        goal, floors=[Floor(what, wanted, floor)], ours=ours, unit=unit, better=better, rounds=rounds
+    )
+    return figure
+
+
+async def compare_all(
+    goal: str, *, floors: Sequence[Floor], ours: Round, unit: str,
+    better: Literal["higher", "lower"] = "higher", rounds: int = 5,
+) -> list[Figure]:  # fmt: skip
+    """Each floor and then ours, round after round: one measurement of ours is paired with every floor of its round."""
+    measured = [[*[await floor.round() for floor in floors], await ours()] for _ in range(rounds + 1)][1:]
+    mine = [row[-1] for row in measured]
+    worst = min if better == "higher" else max
+    figures = []
+    for number, floor in enumerate(floors):
+        bases = [row[number] for row in measured]
+        ratios = [own / base for own, base in zip(mine, bases, strict=True)]
+        figures.append(
+            Figure(
+                goal, floor.what, unit, statistics.median(bases), statistics.median(mine), statistics.median(ratios),
+                worst(ratios), floor.wanted, better, rounds,
+            )
+        )  # fmt: skip
+    return figures
 
 
 def keep(figures: list[Figure]) -> Path:

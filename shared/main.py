@@ -11,6 +11,7 @@ import uvloop
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared import collector
 from shared.messaging import offsets
 from shared.migrate import migrate as migrate_schema
 from shared.migrate import pending
@@ -32,7 +33,9 @@ def main(name: str, settings_type: type[ServiceSettings], build: Callable[[Any],
         """Serve until SIGTERM."""
         settings = _settings(settings_type)
         _refuse_old_tables(name, settings)
-        _loop(Running(build(settings)).run())
+        running = Running(build(settings))
+        collector.calm()
+        _loop(running.run())
 
     @app.command()
     def migrate() -> None:

@@ -4,14 +4,13 @@ The fact not to break: on commands and reports every header may be absent, so a 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 CONTENT_TYPE = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     id: str
     type: str
     source: str
@@ -22,8 +21,7 @@ class Envelope:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PartialEnvelope:
+class PartialEnvelope(NamedTuple):
     """What the headers said; `time` is aware UTC."""
 
     id: str | None = None
@@ -40,6 +38,7 @@ _FIELD_OF = {
     "ce_id": "id",
     "ce_type": "type",
     "ce_source": "source",
+    "ce_time": "time",
     "ce_subject": "subject",
     "ce_correlationid": "correlation_id",
     "ce_causationid": "causation_id",
@@ -47,27 +46,35 @@ _FIELD_OF = {
 }
 
 
+def to_texts(envelope: Envelope) -> dict[str, str]:
+    """The headers as text. Raises: ValueError for a naive time."""
+    time = envelope.time
+    if time.tzinfo is not UTC:
+        if time.tzinfo is None:
+            raise ValueError(f"the envelope's time {time.isoformat()} has no zone")
+        time = time.astimezone(UTC)
+    texts = {
+        "ce_specversion": "1.0",
+        "ce_id": envelope.id,
+        "ce_type": envelope.type,
+        "ce_source": envelope.source,
+        "ce_time": time.isoformat().replace("+00:00", "Z"),
+        "content-type": CONTENT_TYPE,
+    }
+    if envelope.subject is not None:
+        texts["ce_subject"] = envelope.subject
+    if envelope.correlation_id is not None:
+        texts["ce_correlationid"] = envelope.correlation_id
+    if envelope.causation_id is not None:
+        texts["ce_causationid"] = envelope.causation_id
+    if envelope.traceparent is not None:
+        texts["traceparent"] = envelope.traceparent
+    return texts
+
+
 def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
-    """Raises: ValueError for a naive time."""
-    if envelope.time.tzinfo is None:
-        raise ValueError(f"the envelope's time {envelope.time.isoformat()} has no zone")
-    headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", envelope.id.encode()),
-        ("ce_type", envelope.type.encode()),
-        ("ce_source", envelope.source.encode()),
-        ("ce_time", envelope.time.astimezone(UTC).isoformat().replace("+00:00", "Z").encode()),
-        ("content-type", CONTENT_TYPE.encode()),
-    ]
-    for name, value in (
-        ("ce_subject", envelope.subject),
-        ("ce_correlationid", envelope.correlation_id),
-        ("ce_causationid", envelope.causation_id),
-        ("traceparent", envelope.traceparent),
-    ):
-        if value is not None:
-            headers.append((name, value.encode()))
-    return headers
+    """The headers of a Kafka record. Raises: ValueError for a naive time."""
+    return [(name, text.encode()) for name, text in to_texts(envelope).items()]
 
 
 def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> PartialEnvelope:
@@ -76,27 +83,23 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> PartialEnvelope
     Raises: ValueError naming the header that cannot be read.
     """
     texts: dict[str, str] = {}
-    time: datetime | None = None
     for name, value in headers:
-        key = name.lower()
-        ours = key in _FIELD_OF or key == "ce_time"
+        field = _FIELD_OF.get(name) or _FIELD_OF.get(name.lower())
         if value is None:
-            if ours:
+            if field is not None:
                 raise ValueError(f"header {name!r} is null, allowed is UTF-8 text")
             continue
         try:
-            text = value.decode("utf-8")
+            text = value.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"header {name[:80]!r} is not UTF-8: {value[:40]!r} ({error.reason})") from None
-        if not ours or not text:
+        if field is None or not text:
             continue
         if "\0" in text:
             raise ValueError(f"header {name!r} contains a NUL character")
-        if key == "ce_time":
-            time = _read_time(text)
-        else:
-            texts[_FIELD_OF[key]] = text
-    return PartialEnvelope(time=time, **texts)
+        texts[field] = text
+    time = texts.pop("time", None)
+    return PartialEnvelope(time=_read_time(time) if time is not None else None, **texts)
 
 
 def _read_time(text: str) -> datetime:
@@ -104,6 +107,6 @@ def _read_time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
         if time.tzinfo is None:
             raise ValueError("no zone")
-        return time.astimezone(UTC)
+        return time if time.tzinfo is UTC else time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"header 'ce_time' is {text[:80]!r}, allowed is ISO 8601 with a zone") from None

@@ -50,6 +50,11 @@ def _cut(length: int) -> AfterValidator:
     return AfterValidator(lambda text: text if len(text) <= length else text[: length - 1] + "…")
 
 
+def _cleaned_object(value: dict[str, Any]) -> dict[str, Any]:
+    """Looked through only where its JSON holds a NUL: that is asked in one pass of compiled code."""
+    return _cleaned(value) if b"\\u0000" in to_json(value) else value
+
+
 def _cleaned(value: Any) -> Any:
     match value:
         case str():
@@ -127,7 +132,7 @@ Attempt = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seq = Annotated[int, Field(ge=1, le=2**63 - 1)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_checked_object)]
 """An object from outside: JSON that PostgreSQL can store, at most 64 KiB."""
-ForeignObject = Annotated[dict[str, Any], AfterValidator(_cleaned)]
+ForeignObject = Annotated[dict[str, Any], AfterValidator(_cleaned_object)]
 """What somebody else made, kept for the record: nothing is refused, NUL is replaced."""
 FlowKindText = Annotated[
     FlowKind,

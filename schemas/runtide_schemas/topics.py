@@ -217,6 +217,20 @@ TOPICS: tuple[Topic, ...] = (
 )
 
 _TOPIC_OF: dict[type[Message], Topic] = {message: topic for topic in TOPICS for message in topic.messages}
+_KEY_FIELDS: dict[type[Message], str] = {
+    commands.SubmitRun: "instance_id",
+    commands.CancelRun: "run_id",
+    requests.RequestStatusChanged: "run_id",
+    decisions.Decision: "run_id",
+    prefect.FlowRunStateObserved: "flow_run_id",
+    reports.Report: "run_id",
+    runs.RunStatusChanged: "run_id",
+    runs.RunProgressed: "run_id",
+    instances.InstanceCommand: "tenant",
+    instances.InstanceStatusChanged: "instance_id",
+    activities.ActivityRecorded: "tenant",
+}
+_KEY_OF = {message: next(_KEY_FIELDS[base] for base in message.__mro__ if base in _KEY_FIELDS) for message in _TOPIC_OF}
 _BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 
 
@@ -231,21 +245,7 @@ def topic_named(name: str) -> Topic:
 
 def key_of(message: Message) -> bytes:
     """The record's key: all messages about one entity lie in one partition."""
-    match message:
-        case (
-            commands.CancelRun()
-            | requests.RequestStatusChanged()
-            | decisions.Decision()
-            | reports.Report()
-            | runs.RunStatusChanged()
-            | runs.RunProgressed()
-        ):
-            return str(message.run_id).encode()
-        case commands.SubmitRun() | instances.InstanceStatusChanged():
-            return str(message.instance_id).encode()
-        case prefect.FlowRunStateObserved():
-            return str(message.flow_run_id).encode()
-        case instances.InstanceCommand() | activities.ActivityRecorded():
-            return message.tenant.encode()
-        case _:
-            raise TypeError(f"{type(message).__name__} belongs to no topic")
+    field = _KEY_OF.get(type(message))
+    if field is None:
+        raise TypeError(f"{type(message).__name__} belongs to no topic")
+    return str(getattr(message, field)).encode()

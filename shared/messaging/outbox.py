@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from runtide_schemas.envelope import Envelope, to_headers
+from runtide_schemas.envelope import Envelope, to_texts
 from runtide_schemas.message import Message
 from runtide_schemas.topics import MAX_MESSAGE_BYTES, key_of, topic_of
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,8 +40,8 @@ def row_of(message: Message, envelope: Envelope) -> OutboxRow:
         raise InvalidMessage(
             f"{envelope.type} about {envelope.subject} has {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
         )
-    headers = {name: value.decode() for name, value in to_headers(envelope)}
-    return OutboxRow(topic_of(message).name, key_of(message), payload, _encode_json(headers).decode())
+    headers = _encode_json(to_texts(envelope)).decode()
+    return OutboxRow(topic_of(message).name, key_of(message), payload, headers)
 
 
 _INSERT = """

@@ -199,7 +199,7 @@ def _started_at(run: Run) -> datetime | None:
 
 
 def _latest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)
+    return max(filter(None, times), default=None)
 
 
 def refresh(run: Run) -> Moved:

@@ -19,7 +19,7 @@ from services.lineage import translation
 from services.lineage.domain import gate
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.staleness import Ask, Restated, Root, restate
+from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
 from services.lineage.domain.world import Cause, Instance, World
 from services.lineage.store import LineageStore, Loaded
 from shared.messaging.decode import Received
@@ -137,7 +137,7 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
         now,
         flows=tuple(flows),
         old_status=was.status if was else None,
-        cause=cause,
+        cause=blamed(was, now, cause),
         seq=now.seq + 1,
         announced_at=work.now,
     )

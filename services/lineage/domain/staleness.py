@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from runtide_schemas.vocabulary import FlowStatus, OnUpstream
+from runtide_schemas.vocabulary import FlowStatus, InstanceStatus, OnUpstream
 
 from services.lineage.domain.freshness import Evidence, freshness
 from services.lineage.domain.graph import Edge, FlowKey, Reach
@@ -68,6 +68,16 @@ def restate(world: World, roots: Mapping[FlowKey, Root]) -> Restated:
         newly_stale=_newly_stale(world, after, roots, below_changes),
         asks=tuple(_asks(after, roots, below_changes)),
     )
+
+
+def blamed(was: Instance | None, now: Instance, cause: Cause | None) -> Cause | None:
+    """What the snapshot names. An instance that ran, and is stale all the same, is so because of what made it stale
+    before, not because it ran.
+    """
+    of_itself = cause is not None and cause.instance_id == now.instance_id
+    if of_itself and was is not None and was.freshness is now.freshness is InstanceStatus.STALE:
+        return was.cause
+    return cause
 
 
 def answered(instance: Instance, flow: Flow, key: FlowKey, world: World, done: Mapping[FlowKey, Flow]) -> Flow:

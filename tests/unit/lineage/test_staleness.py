@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from runtide_schemas.vocabulary import FlowKind, OnUpstream
 
-from services.lineage.domain.staleness import Root, restate
+from services.lineage.domain.staleness import Root, blamed, restate
 from services.lineage.domain.world import Instance, World
 from tests.unit.lineage.worlds import (
     TENANT,
@@ -171,3 +171,14 @@ def test_two_roots_in_one_pass_each_have_their_own_readers() -> None:
     both = restate(of, changes)
     assert names(of, both.newly_stale[key("a")]) == ["b"]
     assert names(of, both.newly_stale[key("x")]) == ["y"]
+
+
+def test_what_ran_and_is_stale_all_the_same_still_names_what_made_it_stale() -> None:
+    first = complete(all_ready(world("a -> b -> c")), "a", 50)
+    before = replace(first.world.instances[id_of("c")], cause=first.causes[id_of("c")])
+    again = complete(first.world, "c", 51)
+    now = again.world.instances[id_of("c")]
+    assert again.causes[id_of("c")].path == ("c",)
+    said = blamed(before, now, again.causes[id_of("c")])
+    assert said is not None
+    assert said.path == ("a", "b", "c")

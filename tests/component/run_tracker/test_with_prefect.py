@@ -59,6 +59,13 @@ async def tracker(world: World, prefect: Prefect) -> AsyncIterator[ServiceHarnes
     harness = await world.start(
         "run_tracker", sweep_seconds=2, gone_after_seconds=1, seal_seconds=1, cancel_unconfirmed_seconds=3
     )
+    canaries: set[str] = set()
+
+    async def listening() -> bool:
+        canaries.add(await prefect.create())
+        return any(seen["flow_run_id"] in canaries for seen in await world.kafka.all("prefect.flow-run-states.v1"))
+
+    await eventually(listening, every_seconds=0.5, what="the bridge listens")
     yield harness
     await harness.stop()
 
@@ -206,7 +213,7 @@ async def test_a_deleted_flow_run_is_lost(world: World, prefect: Prefect, tracke
 async def test_the_sweep_finds_what_the_event_stream_lost(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:
-    flow_run_id = await prefect.create("run:nobody")
+    flow_run_id = await prefect.create(f"run:{uuid.uuid4()}")
     await prefect.move(flow_run_id, "PENDING", "RUNNING", "COMPLETED")
 
     async def seen() -> bool:

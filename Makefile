@@ -3,8 +3,7 @@ SHELL := /bin/bash
 PYTHON3 ?= python3
 STACK ?= native
 VENV := .venv/bin
-NATIVE := $(VENV)/python -m deploy.native
-COMPOSE := docker compose
+STACKED := $(PYTHON3) -m deploy.$(STACK)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test up down status logs reset doctor lint format bench docs lock env-services env-dev
@@ -12,50 +11,30 @@ COMPOSE := docker compose
 help: ## what you can do here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: up ## set everything up and run the main job: all seven run types on real data
+demo: up env-services ## set everything up and run the main job: all seven run types on real data
 	@$(VENV)/python -m examples.demo
 
 test: env-dev ## set everything up and pass all tests, level by level, on the real parts
 	@$(VENV)/python -m tests.levels $(LEVELS)
 
-up: env-services ## start the whole stack and write .runtide/stack.env (STACK=docker: with compose)
-ifeq ($(STACK),docker)
-	@$(COMPOSE) --profile core up -d --build --wait
-else
-	@$(NATIVE) up
-endif
+up: ## start the whole stack and write .runtide/stack.env (STACK=docker: with compose)
+	@$(STACKED) up
 
 down: ## stop it; data stays
-ifeq ($(STACK),docker)
-	@$(COMPOSE) --profile core --profile tools --profile observe down
-else
-	@$(NATIVE) down
-endif
+	@$(STACKED) down
 
 status: ## each part with its state, memory and address
-ifeq ($(STACK),docker)
-	@$(COMPOSE) ps
-else
-	@$(NATIVE) status
-endif
+	@$(STACKED) status
 
 logs: ## the last lines of each part (PART=kafka for one)
-ifeq ($(STACK),docker)
-	@$(COMPOSE) logs --tail 50 $(PART)
-else
-	@$(NATIVE) logs $(PART)
-endif
+	@$(STACKED) logs $(PART)
 
 reset: ## stop it and delete its data
-ifeq ($(STACK),docker)
-	@$(COMPOSE) --profile core --profile tools --profile observe down --volumes
-else
-	@$(NATIVE) reset
-endif
+	@$(STACKED) reset
 
-doctor: env-services ## what is missing or wrong, before and after a start
-	@$(NATIVE) doctor
-	@if [ -f .runtide/stack.env ]; then $(VENV)/runtide doctor; fi
+doctor: ## what is missing or wrong, before and after a start
+	@$(STACKED) doctor
+	@if [ -f .runtide/stack.env ] && [ -x $(VENV)/runtide ]; then $(VENV)/runtide doctor; fi
 
 lint: env-dev ## every check: format, types, direction of imports, generated files
 	$(VENV)/ruff format --check .

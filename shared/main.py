@@ -8,11 +8,13 @@ from typing import Any
 
 import typer
 import uvloop
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
+from runtide_schemas.cluster import TopicsDiffer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import collector
-from shared.messaging import offsets
+from shared.messaging import offsets, topics
 from shared.migrate import migrate as migrate_schema
 from shared.migrate import pending
 from shared.postgres import engine_for, fetch, is_transient
@@ -33,6 +35,7 @@ def main(name: str, settings_type: type[ServiceSettings], build: Callable[[Any],
         """Serve until SIGTERM."""
         settings = _settings(settings_type)
         _refuse_old_tables(name, settings)
+        _refuse_wrong_topics(settings)
         running = Running(build(settings))
         collector.calm()
         _loop(running.run())
@@ -114,6 +117,16 @@ def _refuse_old_tables(name: str, settings: ServiceSettings) -> None:
             f"Run: python -m services.{name} migrate", err=True,
         )  # fmt: skip
         raise typer.Exit(3)
+
+
+def _refuse_wrong_topics(settings: ServiceSettings) -> None:
+    try:
+        _loop(topics.insist(settings.kafka))
+    except TopicsDiffer as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(3) from None
+    except (KafkaError, OSError):
+        return  # Kafka is away: the service waits for it like for any neighbour
 
 
 async def _with_engine(name: str, settings: ServiceSettings, action: Callable[[AsyncEngine], Any]) -> Any:

@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import asyncpg
 from sqlalchemy import DateTime, RowMapping, TextClause, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -75,11 +76,16 @@ def is_transient(error: BaseException) -> bool:
         if error.connection_invalidated:
             return True
         return is_transient(error.orig) if error.orig is not None else False
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True  # a migration under a live connection; the statement is prepared anew
     state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
     if isinstance(state, str):
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
     cause = error.__cause__
     if cause is not None and cause is not error and is_transient(cause):
         return True
-    # asyncpg's own interface errors say "connection is closed" without a state.
+    # asyncpg's own interface errors say "connection is closed" without a state; one that breaks in the middle of the
+    # protocol is an InternalClientError.
+    if isinstance(error, asyncpg.InternalClientError):
+        return True
     return type(error).__module__.startswith("asyncpg") and "connection" in str(error).lower()

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 from aiokafka.errors import KafkaError
+from runtide_schemas import cluster
 
-from runtide import topics
 from runtide.api import Api
 from runtide.errors import RuntideError
 from runtide.kafka import opened_admin
@@ -73,7 +73,7 @@ async def _kafka(settings: ClientSettings) -> list[Finding]:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS * 2), opened_admin(settings) as admin:
             brokers = len((await admin.describe_cluster())["brokers"])
-            changes = await topics.plan(admin, prefix=settings.kafka_prefix)
+            changes = await cluster.plan(admin, prefix=settings.kafka_prefix)
     except (RuntideError, KafkaError, TimeoutError) as error:
         return [Finding("kafka", "failed", str(error) or repr(error), "is the broker up? `make status`, `make up`")]
     found = Finding("kafka", "ok", f"{brokers} broker{'s' if brokers != 1 else ''} at {settings.kafka_bootstrap}")

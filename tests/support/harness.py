@@ -1,4 +1,4 @@
-"""One whole service in this process, on real Kafka and real PostgreSQL, alone behind a prefix and in its own database."""
+"""One whole service in this process, on real Kafka and PostgreSQL, alone behind a prefix and in its own database."""
 
 from __future__ import annotations
 

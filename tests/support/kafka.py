@@ -8,8 +8,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from runtide_schemas import cluster
 
-from shared.messaging import topics as topic_admin
 from shared.settings import KafkaSettings
 from tests.support.eventually import eventually
 
@@ -34,7 +34,7 @@ class Kafka:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            await topic_admin.apply(admin, prefix=self.prefix)
+            await cluster.apply(admin, prefix=self.prefix)
         finally:
             await admin.close()
 
@@ -79,7 +79,7 @@ class Kafka:
             for tp in tps:
                 consumer.seek(tp, 0)
             found: list[Any] = []
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):  # noqa: C419 an await inside
+            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     found += records
             return found

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
+from runtide_schemas import cluster
+from runtide_schemas.cluster import Change, ClusterError
 
 from runtide import settings as settings_module
-from runtide import topics as topics_module
 from runtide.cli.output import Output
 from runtide.cli.session import Exit, Json, execute
-from runtide.errors import KafkaUnavailable
+from runtide.errors import KafkaUnavailable, RuntideError
 from runtide.kafka import opened_admin
-from runtide.topics import Change
 
 app = typer.Typer(no_args_is_help=True, help="Kafka's topics, as this version of Runtide wants them.")
 Factor = Annotated[
@@ -25,13 +25,13 @@ Factor = Annotated[
 @app.command()
 def plan(replication_factor: Factor = None, as_json: Json = False) -> None:
     """Show what differs; change nothing."""
-    _run(topics_module.plan, replication_factor, as_json, "to change")
+    _run(cluster.plan, replication_factor, as_json, "to change")
 
 
 @app.command()
 def apply(replication_factor: Factor = None, as_json: Json = False) -> None:
     """Create what is missing, add partitions, set policies. Nothing is deleted; applying again does nothing."""
-    _run(topics_module.apply, replication_factor, as_json, "changed")
+    _run(cluster.apply, replication_factor, as_json, "changed")
 
 
 def _run(
@@ -46,6 +46,8 @@ def _run(
                 changes = await verb(admin, replication_factor=replication_factor, prefix=settings.kafka_prefix)
             except KafkaError as error:
                 raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap}: {error!r}") from error
+            except ClusterError as error:
+                raise RuntideError(str(error)) from error
         _show(out, changes, word)
         return None
 

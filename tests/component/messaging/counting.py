@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from aiokafka import TopicPartition
 from pydantic_settings import SettingsConfigDict
+from runtide_schemas import cluster
 from runtide_schemas.activities import ActivityRecorded
 from runtide_schemas.runs import RunProgressed
 from runtide_schemas.topics import RUNS_PROGRESS, Topic
@@ -106,7 +107,7 @@ class Counting:
         admin = topic_admin.admin_for(self.world.settings_of(self.settings).kafka)
         await admin.start()
         try:
-            await topic_admin.apply(admin, prefix=self.world.kafka.prefix, topics=(self.topic,))
+            await cluster.apply(admin, prefix=self.world.kafka.prefix, topics=(self.topic,))
         finally:
             await admin.close()
         engine = engine_for(self.world.settings_of(self.settings).postgres, schema=self.name, application="test")

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from runtide import topics
 from runtide.client import Runtide
 from runtide.errors import KafkaUnavailable, TopicsDiffer
 from runtide.kafka import Kafka, opened_admin
 from runtide.log import Follow, Follower, Log
 from runtide.platform import Platform
 from runtide.settings import ClientSettings
+from runtide_schemas import cluster as topics
 from runtide_schemas.instances import InstanceStatusChanged
 from runtide_schemas.message import Message
 from runtide_schemas.requests import RequestStatusChanged

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from runtide import topics
-from runtide.errors import TopicsDiffer
 from runtide.kafka import partition_of
+from runtide_schemas import cluster as topics
+from runtide_schemas.cluster import TopicsDiffer
 from runtide_schemas.topics import INSTANCES_COMMANDS, INSTANCES_STATUS, RUNS_STATUS, TOPICS
 
 Entry = namedtuple("Entry", "name value read_only source sensitive synonyms")

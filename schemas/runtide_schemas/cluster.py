@@ -1,5 +1,7 @@
 """The cluster's topics as `runtide_schemas.topics` wants them: see what differs, make it so, or insist on it.
 
+The one module of this package that needs aiokafka (extra `cluster`); services and the command line share it.
+
 The facts not to break: nothing is ever deleted or shrunk, settings that are not ours are kept, and partitions are never
 added to `instances.commands.v1`, whose order is a promise: drain it first.
 """
@@ -14,14 +16,25 @@ from typing import Any, Literal
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
-from runtide_schemas.topics import INSTANCES_COMMANDS, TOPICS, Topic
 
-from runtide.errors import RuntideError, TopicsDiffer
+from runtide_schemas.topics import INSTANCES_COMMANDS, TOPICS, Topic
 
 MAX_RECORD_BYTES = 1024 * 1024
 _SET_ON_TOPIC = 1
 _SEEN_SECONDS = 10.0
 Kind = Literal["create", "add_partitions", "set_config", "by_hand"]
+
+
+class ClusterError(Exception):
+    """Kafka did not do what was asked; the text is what it said."""
+
+
+class TopicsDiffer(ClusterError):
+    """The cluster's topics are not those of this version: nothing should start on them."""
+
+    def __init__(self, message: str, changes: Sequence[Change]) -> None:
+        super().__init__(message)
+        self.changes = tuple(changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,7 @@ async def apply(
 ) -> list[Change]:
     """Create what is missing, add partitions, set policies; answers what was done or is left to do by hand.
 
-    Applying again does nothing. Raises: RuntideError with what Kafka said.
+    Applying again does nothing. Raises: ClusterError with what Kafka said.
     """
     factor = replication_factor or await _default_factor(admin)
     changes = await plan(admin, topics, factor, prefix)
@@ -119,7 +132,7 @@ async def _seen(admin: AIOKafkaAdminClient, topics: Sequence[Topic], factor: int
             while any(change.kind != "by_hand" for change in await plan(admin, topics, factor, prefix)):
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise RuntideError(f"Kafka took the changes, and does not show them after {_SEEN_SECONDS:g} s") from None
+        raise ClusterError(f"Kafka took the changes, and does not show them after {_SEEN_SECONDS:g} s") from None
 
 
 async def _default_factor(admin: AIOKafkaAdminClient) -> int:
@@ -153,7 +166,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: Sequence[Topic], factor: i
     answer = await admin.create_topics(new)
     for name, code, *text in answer.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
-            raise RuntideError(
+            raise ClusterError(
                 f"Kafka did not create {name}: {text[0] if text and text[0] else for_code(code).__name__}"
             )
 
@@ -168,7 +181,7 @@ async def _alter(admin: AIOKafkaAdminClient, name: str, topic: Topic) -> None:
     for answer in await admin.alter_configs([resource]):
         for code, text, *_ in answer.resources:
             if code:
-                raise RuntideError(f"Kafka did not change {name}: {text or for_code(code).__name__}")
+                raise ClusterError(f"Kafka did not change {name}: {text or for_code(code).__name__}")
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:

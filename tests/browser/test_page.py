@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.dashboard import SOON_MS, Dashboard, chip, has_status, row, serious_violations
+from tests.browser.platform import ENDLESS, cancel
 from tests.e2e.platform import Platform
 
 
@@ -109,10 +110,12 @@ async def test_a_screen_of_320_pixels_is_enough(platform: Platform, dashboard: D
 async def test_who_wants_no_motion_sees_none(platform: Platform, dashboard: Dashboard, name: str) -> None:
     await platform.register(name)
     page = await dashboard.open(reduced_motion="reduce")
-    run_id = await platform.submit(name, parameters={"seconds": 2})
-    await has_status(row(page, run_id), "running")
-    moving = await page.evaluate("document.getAnimations().length")
-    assert moving == 0
+    run_id = await platform.submit(name, parameters=ENDLESS)
+    try:
+        await has_status(row(page, run_id), "running")
+        assert await page.evaluate("document.getAnimations().length") == 0
+    finally:
+        await cancel(platform, run_id)
 
 
 async def test_the_page_asks_nobody_but_the_platform(dashboard: Dashboard) -> None:

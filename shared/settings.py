@@ -76,8 +76,20 @@ class PrefectSettings(Group):
     model_config = SettingsConfigDict(env_prefix="RUNTIDE_PREFECT_")
     api_url: str = Field(description="Prefect's API, ending in /api")
     api_key: SecretStr | None = None
-    ui_url: str | None = Field(None, description="where people open Prefect; default: the API's address without /api")
     timeout_seconds: float = 10.0
+
+
+class PrefectUiSettings(Group):
+    """Where people open Prefect: all that a service needs which only links to it."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_PREFECT_")
+    api_url: str | None = None
+    ui_url: str | None = Field(None, description="where people open Prefect; default: the API's address without /api")
+
+    def address(self) -> str | None:
+        if self.ui_url is None and self.api_url is not None:
+            return self.api_url.rstrip("/").removesuffix("/api")
+        return self.ui_url
 
 
 class CentrifugoSettings(Group):
@@ -132,15 +144,14 @@ class UrlSettings(Group):
 
 
 class ServiceSettings(Group):
-    """What every service reads. A subclass sets `env_prefix` to its own, and adds its own fields."""
+    """What every service reads. A subclass sets `env_prefix` to its own, and adds its own fields and the groups of the
+    neighbours that it speaks to; a service is never told a secret that it has no use for.
+    """
 
     name: ClassVar[str]
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     postgres: PostgresSettings = Field(default_factory=PostgresSettings)
-    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
-    centrifugo: CentrifugoSettings = Field(default_factory=CentrifugoSettings)
-    s3: S3Settings = Field(default_factory=S3Settings)
     auth: AuthSettings = Field(default_factory=AuthSettings)
     commands: CommandsSettings = Field(default_factory=CommandsSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)

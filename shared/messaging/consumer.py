@@ -26,6 +26,7 @@ from shared.messaging.backoff import Backoff
 from shared.messaging.decode import Bad, Received, Record, decode
 from shared.messaging.failure import reason_of, verdict
 from shared.messaging.offsets import Span
+from shared.messaging.structs import reader_of
 from shared.messaging.work import Work
 
 S = TypeVar("S")
@@ -42,11 +43,15 @@ class Precondition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Consumes(Generic[S]):
-    """One subscription of a service: which topic, by which handler, after which precondition."""
+    """One subscription of a service: which topic, by which handler, after which precondition.
+
+    `as_structs`: the handler only reads its messages' attributes, so that they need not be models (docs/adr/0008).
+    """
 
     topic: Topic
     handler: Handler[S]
     before: Callable[[Any], Precondition] | None = None
+    as_structs: bool = False
 
     def group(self, service: str) -> str:
         """The consumer's name in every table, and its group in Kafka (behind the cluster's prefix)."""
@@ -71,6 +76,7 @@ class BatchConsumer(Generic[S]):
     ) -> None:
         self.topic, self.handler = consumes.topic, consumes.handler
         self.name = consumes.group(service)
+        self._read = reader_of(consumes.topic) if consumes.as_structs else None
         self.engine, self.store, self.clock = engine, store, clock
         self.log = log.bind(consumer=self.name)
         self.wire_topic = topic_prefix + consumes.topic.name
@@ -102,7 +108,7 @@ class BatchConsumer(Generic[S]):
             records.append(Record(name, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers, begins))
             since[r.partition] = r.offset + 1
         self._records.inc(len(records))
-        decoded = decode(self.topic, records)
+        decoded = decode(self.topic, records, self._read)
         await self.idle()
         if not self._overlap or self.precondition is not None:
             await self._save(decoded)

@@ -5,7 +5,7 @@ FastStream's own parser decodes headers and drops a whole batch for one that is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -60,9 +60,11 @@ class Bad:
     record: Record
 
 
-def decode(topic: Topic, records: Iterable[Record]) -> list[Received[Any] | Bad]:
-    """One answer per record, in order."""
-    validate = topic.adapter.validate_json
+def decode(
+    topic: Topic, records: Iterable[Record], read: Callable[[bytes], Any] | None = None
+) -> list[Received[Any] | Bad]:
+    """One answer per record, in order. `read` stands in for the topic's adapter (`structs.reader_of`)."""
+    validate = read or topic.adapter.validate_json
     return [_decode_one(validate, record) for record in records]
 
 

@@ -24,6 +24,8 @@ from shared.messaging.failure import reason_of
 BATCH = 2000
 POLL_SECONDS = 0.25
 SHARD = 0
+# The last is what asyncpg says when the connection breaks in the middle of its protocol.
+_POSTGRES_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 _TAKE = "select id, topic, key, payload, headers from outbox where shard = $1 order by id limit $2"
@@ -53,7 +55,7 @@ class Relay:
         while True:
             try:
                 await self._lead(backoff)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, TimeoutError) as error:
+            except (OSError, *_POSTGRES_ERRORS, KafkaError, TimeoutError) as error:
                 self._log.warning("relay starts again", error=reason_of(error))
                 await asyncio.sleep(backoff.next_seconds())
             finally:

@@ -108,7 +108,7 @@ async def _reset(counting: Counting) -> bool:
         tps = [partition(counting, number) for number in range(counting.topic.partitions)]
         consumer.assign(tps)
         await consumer.commit(dict.fromkeys(tps, 0))
-        return all([await consumer.committed(tp) == 0 for tp in tps])  # noqa: C419 an await inside
+        return all([await consumer.committed(tp) == 0 for tp in tps])
     except KafkaError:
         return False  # the member that left is still known
     finally:

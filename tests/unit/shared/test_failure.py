@@ -42,6 +42,7 @@ def wrapped(error: Exception, kind: type[DBAPIError] = DBAPIError) -> DBAPIError
         wrapped(asyncpg.ConnectionDoesNotExistError("gone")),
         wrapped(asyncpg.InterfaceError("connection is closed")),
         wrapped(asyncpg.CannotConnectNowError("starting up")),
+        wrapped(asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")),
         asyncpg.InterfaceError("connection is closed"),
     ],
     ids=lambda error: type(getattr(getattr(error, "orig", None), "__cause__", None) or error).__name__,

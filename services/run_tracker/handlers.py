@@ -49,7 +49,7 @@ async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], wo
         (runs[item.message.flow_run_id], observation_of(item.message), item)
         for item in (received[key] for key in fresh if key[0] in runs)
     ]
-    ours.sort(key=lambda found: (found[1].at, found[1].state_id))
+    ours.sort(key=lambda found: (found[1].at, found[1].state_id.int))
     attempts = await following.reports_for_new_attempts(ours)
     for run, seen, item in ours:
         run.name = run.name or item.message.flow_run_name

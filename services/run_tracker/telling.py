@@ -68,7 +68,8 @@ def tell(run: Run, work: Tracking, cause: Cause = None, *, say: bool = False) ->
     changed = (run.status, run.sub_state, run.attempt) != (moved.status, moved.sub_state, moved.attempt)
     if changed and moved.status in _ENDS:
         run.supersedes = run.terminal_seq
-    run.outputs_ref = outputs.prefix_of(work.store.policy.bucket, run.run_id, run.attempt)
+    if run.outputs_ref is None or run.attempt != moved.attempt:
+        run.outputs_ref = outputs.prefix_of(work.store.policy.bucket, run.run_id, run.attempt)
     run.seq += 1
     if ended:
         run.terminal_seq = run.seq

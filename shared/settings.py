@@ -181,6 +181,8 @@ def environment_names(settings: type[ServiceSettings]) -> Iterator[tuple[str, Fi
 def unknown_names(settings: type[ServiceSettings], environment: Mapping[str, str]) -> list[str]:
     """Variables that carry one of our prefixes and that nobody reads."""
     known = {name for name, _ in environment_names(settings)}
+    for group in (PrefectSettings, PrefectUiSettings, CentrifugoSettings, S3Settings):  # other services' neighbours
+        known |= {f"{group.model_config.get('env_prefix', '')}{field}".upper() for field in group.model_fields}
     known |= {f"{name}_FILE" for name in known} | CONTRACT_NAMES
     prefixes = ("RUNTIDE_", str(settings.model_config.get("env_prefix", "")).upper())
     return sorted(name for name in environment if name.startswith(prefixes) and name not in known)

@@ -87,7 +87,7 @@ async def config(ctx: Ctx) -> dict[str, Any]:
         "run_tracker": urls.run_tracker_url,
         "lineage": urls.lineage_url,
         "notifier": urls.notifier_url,
-        "prefect_ui": settings.prefect.ui_url or settings.prefect.api_url.rstrip("/").removesuffix("/api"),
+        "prefect_ui": settings.prefect_ui.address(),
     }
 
 

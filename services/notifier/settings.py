@@ -7,13 +7,16 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import CentrifugoSettings, PrefectUiSettings, ServiceSettings
 
 BUILT_PAGES = Path(__file__).resolve().parent.parent.parent / "dashboard" / "dist"
 
 
 class NotifierSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="NOTIFIER_")
+
+    centrifugo: CentrifugoSettings = Field(default_factory=CentrifugoSettings)
+    prefect_ui: PrefectUiSettings = Field(default_factory=PrefectUiSettings)
 
     http_port: int = 8104
     dashboard_dir: Path = Field(BUILT_PAGES, description="the built pages")

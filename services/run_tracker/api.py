@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from runtide_schemas.vocabulary import Code, RunStatus, RunType, instance_id_of
 
 from services.run_tracker.reading import Reading
-from services.run_tracker.settings import RunTrackerSettings
+from services.run_tracker.settings import own
 from services.run_tracker.sweep import MARKER
 from shared.auth import Caller
 from shared.http import Ctx, Problem, not_found, requires
@@ -75,8 +75,7 @@ async def download_artifact(
     ctx: Ctx, caller: Reader, run_id: UUID, name: str, attempt: Annotated[int | None, Query(ge=1)] = None
 ) -> RedirectResponse:
     """To a link that holds for a few minutes; of the newest attempt that has it, unless one is named."""
-    settings = ctx.settings
-    assert isinstance(settings, RunTrackerSettings)
+    settings = own(ctx.settings)
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
         await _run(reading, ctx, caller, run_id)

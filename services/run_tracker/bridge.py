@@ -14,6 +14,7 @@ from runtide_schemas.prefect import FlowRunStateObserved
 
 from services.run_tracker.domain.lifecycle import TERMINAL_TYPES
 from services.run_tracker.observations import confirmed, of_event
+from services.run_tracker.settings import own
 from services.run_tracker.store import RunTrackerStore
 from shared.errors import OrchestratorUnavailable
 from shared.messaging.backoff import Backoff
@@ -32,7 +33,7 @@ class Bridge:
 
     def __init__(self, ctx: Context[RunTrackerStore]) -> None:
         self.ctx = ctx
-        self.prefect = PrefectClient(ctx.settings.prefect, ctx.http)
+        self.prefect = PrefectClient(own(ctx.settings).prefect, ctx.http)
         self.waiting: asyncio.Queue[FlowRunStateObserved] = asyncio.Queue()
         self.connected = False
         self._written: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()

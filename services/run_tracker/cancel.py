@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from runtide_schemas.vocabulary import RUNTIDE, RunStatus
 
 from services.run_tracker.cancelling import CANCELLER
+from services.run_tracker.settings import own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.telling import refuse_cancel
 from services.run_tracker.upkeep import Intent, Upkeep
@@ -50,7 +51,7 @@ def verdict_of(answer: SetStateAnswer | None) -> tuple[str, str]:
 class Canceller:
     def __init__(self, ctx: Context[RunTrackerStore]) -> None:
         self.ctx = ctx
-        self.prefect = PrefectClient(ctx.settings.prefect, ctx.http)
+        self.prefect = PrefectClient(own(ctx.settings).prefect, ctx.http)
 
     async def once(self) -> int:
         """Ask for what is wanted now; says how many were asked."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import PrefectSettings, S3Settings, ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,9 @@ class Policy:
 class RunTrackerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="RUN_TRACKER_")
     name: ClassVar[str] = "run_tracker"
+
+    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
 
     http_port: int = 8102
     seal_seconds: float = Field(30.0, gt=0, description="how long `completed` waits for the flow's last report")
@@ -44,3 +47,9 @@ class RunTrackerSettings(ServiceSettings):
             progress_interval_seconds=self.progress_interval_seconds,
             bucket=self.s3.bucket,
         )
+
+
+def own(settings: ServiceSettings) -> RunTrackerSettings:
+    """The context's settings, known for what they are."""
+    assert isinstance(settings, RunTrackerSettings)
+    return settings

@@ -7,6 +7,7 @@ exclusively *before* that, while whoever stores facts of unknown runs holds it s
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -440,4 +441,5 @@ class RunTrackerStore:
 
 
 def _columns(runs: Collection[Run], names: Sequence[str]) -> dict[str, list[Any]]:
-    return {name: [getattr(run, name) for run in runs] for name in names}
+    values = zip(*map(attrgetter(*names), runs), strict=True)
+    return {name: list(column) for name, column in zip(names, values, strict=True)}

@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge
 from runtide_schemas.prefect import FlowRunStateObserved
 
 from services.run_tracker.observations import of_absence, of_flow_run
-from services.run_tracker.settings import RunTrackerSettings
+from services.run_tracker.settings import RunTrackerSettings, own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.upkeep import Open, Upkeep
 from shared.errors import OrchestratorUnavailable
@@ -48,7 +48,7 @@ def is_mass_loss(missing: int, open_runs: int, most: int) -> bool:
 class Sweep:
     def __init__(self, ctx: Context[RunTrackerStore], settings: RunTrackerSettings) -> None:
         self.ctx, self.settings = ctx, settings
-        self.prefect = PrefectClient(ctx.settings.prefect, ctx.http)
+        self.prefect = PrefectClient(settings.prefect, ctx.http)
         self.absences = Absences()
 
     async def once(self) -> int:
@@ -112,8 +112,7 @@ class Sweep:
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
     """Lead, and sweep every few seconds; Prefect away only delays it."""
-    settings = ctx.settings
-    assert isinstance(settings, RunTrackerSettings)
+    settings = own(ctx.settings)
     async with ctx.lead("sweep") as lock:
         sweep = Sweep(ctx, settings)
         while not lock.is_closed():

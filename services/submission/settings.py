@@ -5,11 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import PrefectSettings, ServiceSettings
 
 
 class SubmissionSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="SUBMISSION_")
+
+    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
 
     http_port: int = 8101
     launches_per_deployment: int = Field(5, ge=1, description="calls to Prefect at once for one deployment")

@@ -8,6 +8,7 @@ Source: Prefect 3 `StateType`, nine values (docs "States"); names are free text,
 
 import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -68,6 +69,7 @@ class Moved(NamedTuple):
     progress: bool
 
 
+@lru_cache(maxsize=1024)
 def status_of(state_type: str, state_name: str, run_count: int) -> tuple[RunStatus, SubState | None]:
     """The table of semantics §2. An unknown type is read as what it says least: not started."""
     if run_count >= 1 and state_type in _AFTER_A_START:

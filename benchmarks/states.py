@@ -125,9 +125,9 @@ class Bench:
 
     async def ours(self, group: str) -> float:
         consumer: _Timed = _Timed(
-            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states), service="run_tracker", engine=self.engine,
-            store=RunTrackerStore, clock=utc_now, log=logs.configure(service="bench", fmt="console", level="WARNING"),
-            topic_prefix=self.kafka.prefix,
+            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True),
+            service="run_tracker", engine=self.engine, store=RunTrackerStore, clock=utc_now,
+            log=logs.configure(service="bench", fmt="console", level="WARNING"), topic_prefix=self.kafka.prefix,
         )  # fmt: skip
         consumer.name = group
         broker = broker_for(self.kafka, client_id=group)

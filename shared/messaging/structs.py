@@ -1,0 +1,112 @@
+"""A msgspec Struct made from a message's model: reads what is plainly right, and leaves everything else to the model.
+
+For topics that only we write, whose handlers do nothing but read attributes (docs/adr/0008). The model stays the only
+definition: the Struct is made of its fields when the process starts, and refuses whatever it is not sure of, so that
+the model's adapter decides on it and gives the reason. Fields of foreign objects are not read at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+import msgspec
+from annotated_types import Ge, Le
+from msgspec import Meta
+from pydantic.fields import FieldInfo
+from runtide_schemas.message import ForeignObject, LongText, Message, Text, Time
+from runtide_schemas.topics import Topic
+
+_LONG = 10_000
+_PLAIN = frozenset({str, int, float, bool, UUID, NoneType})
+_NAMED: dict[Any, Any] = {
+    Text: str,
+    LongText: Annotated[str, Meta(max_length=_LONG)],
+    Time: Annotated[datetime, Meta(tz=True)],
+}
+
+
+def reader_of(topic: Topic) -> Callable[[bytes], Any]:
+    """Reads a value of a topic with one type of message, as `topic.adapter.validate_json` does, and raises as it does.
+
+    Raises:
+        TypeError: the topic has several types, or its model a field that no Struct can say.
+    """
+    if len(topic.messages) != 1:
+        raise TypeError(f"{topic.name} has {len(topic.messages)} types of messages; one can be read this way")
+    [model] = topic.messages
+    decode = msgspec.json.Decoder(struct_of(model)).decode
+    validate = topic.adapter.validate_json
+    times = tuple(name for name, hint in _hints(model).items() if Time in (hint, *get_args(hint)))
+
+    def read(value: bytes) -> Any:
+        try:
+            if b"\\u" in value:  # NUL and halves of surrogates come in this form only
+                return validate(value)
+            message = decode(value)
+            for name in times:
+                time = getattr(message, name)
+                if time is not None and time.tzinfo is not UTC:
+                    return validate(value)
+            return message
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return validate(value)
+
+    return read
+
+
+def struct_of(model: type[Message]) -> type[msgspec.Struct]:
+    """The Struct with the model's fields, types, limits and defaults."""
+    fields: list[Any] = []
+    for name, hint in _hints(model).items():
+        info = model.model_fields[name]
+        if ForeignObject in (hint, *get_args(hint)):
+            continue
+        said = _said(hint, f"{model.__name__}.{name}")
+        if hint not in _NAMED:
+            said = _limited(said, info, f"{model.__name__}.{name}")
+        if info.is_required() or name == "type":  # which has a default in Python, and is required on the wire
+            fields.append((name, said))
+        elif info.default == []:
+            fields.append((name, said, msgspec.field(default_factory=list)))
+        else:
+            fields.append((name, said, info.default))
+    return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, gc=False)
+
+
+def _hints(model: type[Message]) -> dict[str, Any]:
+    hints = get_type_hints(model, include_extras=True)
+    return {name: hints[name] for name in model.model_fields}
+
+
+def _said(hint: Any, place: str) -> Any:
+    """The same type in msgspec's words."""
+    if hint in _NAMED:
+        return _NAMED[hint]
+    if hint in _PLAIN or get_origin(hint) is Literal:
+        return hint
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(_said(part, place) for part in get_args(hint))]  # noqa: UP007
+    if get_origin(hint) is list:
+        return list[_said(get_args(hint)[0], place)]  # type: ignore[misc]
+    raise TypeError(f"{place} is a {hint}; no Struct can be made of it")
+
+
+def _limited(said: Any, info: FieldInfo, place: str) -> Any:
+    """With the limits that the field itself carries."""
+    limits: dict[str, Any] = {}
+    for limit in info.metadata:
+        pattern = getattr(limit, "pattern", None)
+        if isinstance(limit, Ge):
+            limits["ge"] = limit.ge
+        elif isinstance(limit, Le):
+            limits["le"] = limit.le
+        elif isinstance(pattern, str):
+            limits["pattern"] = re.sub(r"\$$", r"\\Z", pattern)  # Python's $ allows a newline after it
+        else:
+            raise TypeError(f"{place} is limited by {limit!r}; no Struct can say that")
+    return Annotated[said, Meta(**limits)] if limits else said

@@ -20,6 +20,7 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
             async with ctx.engine.begin() as conn:
                 forgotten = await Upkeep(conn).forget_strangers(before)
                 forgotten += await Upkeep(conn).forget_orphaned_reports(before)
+                forgotten += await Upkeep(conn).forget_answered(before)
             if forgotten:
                 ctx.log.info("forgot what is nobody's", rows=forgotten)
             await ctx.woken("retention", EVERY_SECONDS)

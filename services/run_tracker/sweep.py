@@ -11,6 +11,7 @@ from uuid import UUID
 
 from prometheus_client import Counter, Gauge
 from runtide_schemas.prefect import FlowRunStateObserved
+from runtide_schemas.vocabulary import is_uuid
 
 from services.run_tracker.observations import of_absence, of_flow_run
 from services.run_tracker.settings import RunTrackerSettings, own
@@ -58,8 +59,8 @@ class Sweep:
             OrchestratorUnavailable: Prefect is away, and nothing was judged.
         """
         started = self.ctx.clock()
-        server = await self.prefect.server_identity()
         async with self.ctx.engine.connect() as conn:
+            known = (await Upkeep(conn).load_sweep(MARKER)).server
             open_ = await Upkeep(conn).load_unsettled(
                 started,
                 first=timedelta(seconds=self.settings.recheck_first_seconds),
@@ -67,7 +68,9 @@ class Sweep:
             )
         found = {run.id: run for run in await self.prefect.read_flow_runs([run.flow_run_id for run in open_])}
         drifted = self._drifted(open_, found, started)
-        gone, refused = await self._gone(open_, found, server, started)
+        same = bool(found) or known is None or await self._knows(known)
+        gone, refused = self._gone(open_, found, started, known=known, same=same)
+        server = known if same and known is not None else await self.prefect.server_identity()
         async with self.ctx.unit_of_work() as work:
             for seen in [*drifted, *gone]:
                 work.publish(seen)
@@ -88,21 +91,22 @@ class Sweep:
                     drifted.append(seen)
         return drifted
 
-    async def _gone(
-        self, open_: Sequence[Open], found: dict[UUID, FlowRun], server: str, now: datetime
+    async def _knows(self, server: str) -> bool:
+        """A server is told by a flow that it knew: the newest when we first met it."""
+        return not is_uuid(server) or await self.prefect.read_flow_name(UUID(server)) is not None
+
+    def _gone(
+        self, open_: Sequence[Open], found: dict[UUID, FlowRun], now: datetime, *, known: str | None, same: bool
     ) -> tuple[list[FlowRunStateObserved], str | None]:
         """Absences long enough to believe, or why none is believed."""
         alive = [run for run in open_ if not run.ended]
         gone = self.absences.judge(alive, set(found), now, timedelta(seconds=self.settings.gone_after_seconds))
         missing = len(self.absences.since)
         refused = None
-        if missing:
-            async with self.ctx.engine.connect() as conn:
-                known = (await Upkeep(conn).load_sweep(MARKER)).server
-            if known is not None and known != server:
-                refused = f"Prefect's server is another one: {server}, it was {known}"
-            elif is_mass_loss(missing, len(alive), self.settings.mass_loss_runs):
-                refused = f"{missing} of {len(alive)} open runs are gone from Prefect at once"
+        if missing and not same:
+            refused = f"Prefect's server is another one: it knows none of our runs, nor flow {known}"
+        elif is_mass_loss(missing, len(alive), self.settings.mass_loss_runs):
+            refused = f"{missing} of {len(alive)} open runs are gone from Prefect at once"
         LOSSES_REFUSED.set(0 if refused is None else 1)
         if refused is not None:
             self.ctx.log.error("nothing is marked as lost", because=refused, prefect=self.settings.prefect.api_url)

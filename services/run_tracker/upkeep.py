@@ -135,6 +135,15 @@ class Upkeep:
             before=before, limit=limit,
         )  # fmt: skip
 
+    async def forget_answered(self, before: datetime, limit: int = 5_000) -> int:
+        """Intents to cancel that nobody will look at again."""
+        return await execute(
+            self._conn,
+            "delete from cancel_intents where (run_id, requested_at) in "
+            "(select run_id, requested_at from cancel_intents where requested_at < :before limit :limit)",
+            before=before, limit=limit,
+        )  # fmt: skip
+
     async def forget_orphaned_reports(self, before: datetime, limit: int = 5_000) -> int:
         """Reports of runs that never came to be."""
         return await execute(

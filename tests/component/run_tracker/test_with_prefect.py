@@ -210,6 +210,22 @@ async def test_a_deleted_flow_run_is_lost(world: World, prefect: Prefect, tracke
     assert run["sub_state"] == "lost"
 
 
+async def test_when_many_vanish_at_once_nothing_is_marked_as_lost(
+    world: World, prefect: Prefect, tracker: ServiceHarness
+) -> None:
+    gone = [str(uuid.uuid4()) for _ in range(12)]
+    runs = [(await launch(world, prefect, orchestrator_run_id=flow_run_id))[0] for flow_run_id in gone]
+
+    async def refused() -> bool:
+        [marked] = await tracker.rows("select refused from sweeps")
+        return marked["refused"] is not None and "at once" in marked["refused"]
+
+    await eventually(refused, within_seconds=60, what="the sweep refuses to believe it")
+    statuses = {(await tracker.http.get(f"/v1/runs/{run_id}")).json()["status"] for run_id in runs}
+    assert statuses == {"pending"}
+    await world.rows("run_tracker", "update runs set settled = true where orchestrator_run_id::text = any($1)", gone)
+
+
 async def test_the_sweep_finds_what_the_event_stream_lost(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:

@@ -59,8 +59,10 @@ export class CentrifugeRealtime implements Realtime {
   stop(): void {
     this.#stopped = true;
     if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#client?.removeAllListeners();
-    this.#client?.disconnect();
+    if (this.#client !== null) {
+      forget(this.#client);
+      this.#client.disconnect();
+    }
     this.#client = null;
   }
 
@@ -70,7 +72,7 @@ export class CentrifugeRealtime implements Realtime {
     if (client === null) return;
     for (const [channel, subscription] of Object.entries(client.subscriptions())) {
       if (!channels.has(channel)) {
-        subscription.removeAllListeners();
+        forget(subscription);
         client.removeSubscription(subscription);
       }
     }
@@ -132,4 +134,10 @@ export class CentrifugeRealtime implements Realtime {
     subscription.on("publication", (context) => this.#events.onMessage(context.data, !recovering));
     subscription.subscribe();
   }
+}
+
+/** What is under way may still fail, and an error that nobody listens to would be thrown. */
+function forget(heard: { removeAllListeners(): unknown; on(event: "error", listener: () => void): unknown }): void {
+  heard.removeAllListeners();
+  heard.on("error", () => undefined);
 }

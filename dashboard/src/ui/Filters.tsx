@@ -47,7 +47,7 @@ interface FiltersProps {
 }
 
 const SORT_NAMES: Record<SortKey, string> = {
-  started: "Newest",
+  created: "Newest",
   elapsed: "Longest",
   instance: "Instance",
   type: "Type",

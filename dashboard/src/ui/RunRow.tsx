@@ -3,7 +3,7 @@ import { instant } from "../live/http";
 import { isOpen, type Run } from "../live/store";
 import { clockTime, duration, fullTime, when } from "../view/format";
 import { headline } from "../view/headline";
-import { beganAt, elapsedSeconds } from "../view/rows";
+import { elapsedSeconds } from "../view/rows";
 import { lookOf, RUN_LOOKS, runTypeName, subStateName, words } from "../view/words";
 import { Mark } from "./Mark";
 
@@ -23,7 +23,6 @@ export const RunRow = memo(function RunRow({ run, now, today, prefectUi, arrived
   const elapsed = elapsedSeconds(run, now);
   const open = isOpen(run.status);
   const shown = headline(run);
-  const began = beganAt(run);
   return (
     <tr
       ref={rowRef}
@@ -66,10 +65,10 @@ export const RunRow = memo(function RunRow({ run, now, today, prefectUi, arrived
       <td role="cell" className="c-trigger">
         {words(run.trigger ?? "manual")}
       </td>
-      <td role="cell" className="c-started number">
-        {Number.isFinite(began) && (
-          <time dateTime={new Date(began).toISOString()} title={fullTime(began)}>
-            {when(began, Date.parse(today))}
+      <td role="cell" className="c-created number">
+        {Number.isFinite(run.since) && (
+          <time dateTime={new Date(run.since).toISOString()} title={timesOf(run)}>
+            {when(run.since, Date.parse(today))}
           </time>
         )}
       </td>
@@ -137,7 +136,7 @@ function Said({ run }: { run: Run }) {
       return <span className="why">{`${known}${message || subStateOr(run, "no reason given")}`}</span>;
     }
     case "cancelled":
-      return run.progress_pct ? `stopped at ${Math.floor(run.progress_pct)} %` : subStateOr(run, "");
+      return (run.progress_pct ?? 0) >= 1 ? `stopped at ${Math.floor(run.progress_pct ?? 0)} %` : subStateOr(run, "");
     default: {
       const rest = [run.sub_state && subStateName(run.sub_state), run.outputs === "unreported" && "outputs not reported"];
       const said = rest.filter(Boolean).join(" · ");
@@ -156,6 +155,12 @@ function Said({ run }: { run: Run }) {
 function cancelling(run: Run): string | null {
   const asked = instant(run.cancel_requested_at);
   return asked === null ? null : `cancel asked at ${clockTime(asked)}, waiting for Prefect`;
+}
+
+function timesOf(run: Run): string {
+  const startedAt = instant(run.started_at);
+  const started = startedAt === null ? "" : `, started ${fullTime(startedAt)}`;
+  return `Created ${fullTime(run.since)}${started}`;
 }
 
 function subStateOr(run: Run, otherwise: string): string {

@@ -24,7 +24,7 @@ const COLUMNS: readonly (readonly [className: string, title: string, sort: SortK
   ["c-progress", "Progress", null],
   ["c-headline", "Result", null],
   ["c-trigger", "Trigger", null],
-  ["c-started", "Started", "started"],
+  ["c-created", "Created", "created"],
   ["c-elapsed", "Elapsed", "elapsed"],
   ["c-link", "Prefect", null],
 ];

@@ -35,7 +35,7 @@ const REQUEST_CHIPS = (
   ["requested", "parked", "admitted", "refused", "expired", "skipped", "cancelled", "launch_failed"] as const
 ).map((status) => [status, REQUEST_LOOKS[status]] as const);
 
-const MAKE_ONE = "runtide submit prices --wait";
+const MAKE_ONE = "runtide submit prices refresh --wait";
 const PAGE_ROWS = 100;
 
 export function RunsPage(props: PageProps) {

@@ -70,7 +70,7 @@ function RequestItem({ request, now }: { request: RequestStatusChanged; now: num
         )}
         <span className="sub">
           {words(request.trigger ?? "manual")}
-          {request.actor && ` · ${request.actor}`}
+          {request.actor && request.actor !== "unknown" && ` · ${request.actor}`}
         </span>
         {isWaiting(request) && <Deadline until={instant(request.wait_until)} request={request} now={now} />}
       </div>
@@ -82,8 +82,9 @@ function Message({ request }: { request: RequestStatusChanged }) {
   const asked = instant(request.cancel_requested_at);
   const said = request.message ?? request.warning ?? (request.status === "admitted" ? "Waiting for Prefect." : null);
   if (said === null && !request.code && asked === null) return null;
+  const clamped = (request.blockers ?? []).length > 0;
   return (
-    <p>
+    <p className={clamped ? "said" : undefined} title={clamped ? (said ?? undefined) : undefined}>
       {request.code && <code className="code">{request.code}</code>} {said}
       {asked !== null && ` Cancel asked at ${clockTime(asked)}.`}
     </p>

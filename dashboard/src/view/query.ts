@@ -1,7 +1,7 @@
 /** What is shown, as the address says it: a link shows others the same. */
 
 export type Tab = "runs" | "waiting";
-export type SortKey = "started" | "elapsed" | "instance" | "type" | "status";
+export type SortKey = "created" | "elapsed" | "instance" | "type" | "status";
 
 export interface Query {
   readonly tab: Tab;
@@ -13,7 +13,7 @@ export interface Query {
   readonly descending: boolean;
 }
 
-const SORT_KEYS: readonly SortKey[] = ["started", "elapsed", "instance", "type", "status"];
+const SORT_KEYS: readonly SortKey[] = ["created", "elapsed", "instance", "type", "status"];
 
 export const START: Query = {
   tab: "runs",
@@ -21,13 +21,13 @@ export const START: Query = {
   type: "",
   instance: "",
   text: "",
-  sort: "started",
+  sort: "created",
   descending: true,
 };
 
 export function parseQuery(search: string): Query {
   const params = new URLSearchParams(search);
-  const order = params.get("sort") ?? "-started";
+  const order = params.get("sort") ?? "-created";
   const key = order.replace(/^-/, "") as SortKey;
   const known = SORT_KEYS.includes(key);
   return {
@@ -50,7 +50,7 @@ export function formatQuery(query: Query): string {
   if (query.instance !== "") params.set("instance", query.instance);
   if (query.text !== "") params.set("q", query.text);
   const order = (query.descending ? "-" : "") + query.sort;
-  if (order !== "-started") params.set("sort", order);
+  if (order !== "-created") params.set("sort", order);
   const text = params.toString().replaceAll("%2C", ",");
   return text === "" ? "" : `?${text}`;
 }

@@ -17,8 +17,6 @@ export function elapsedSeconds(run: Run, now: number): number | null {
   return endedAt === null ? null : Math.max(0, endedAt - startedAt) / 1000;
 }
 
-export const beganAt = (run: Run): number => instant(run.started_at) ?? run.since;
-
 /** All filters but the status, which the counters stand for. */
 export function matching(runs: readonly Run[], query: Query): Run[] {
   const text = query.text.trim().toLowerCase();
@@ -43,7 +41,7 @@ export function countByStatus(rows: readonly { status: string }[]): Counts {
 const STATUS_ORDER = ["running", "pending", "failed", "cancelled", "completed"];
 
 const KEYS: Record<SortKey, (run: Run, now: number) => number | string> = {
-  started: (run) => run.since,
+  created: (run) => run.since,
   elapsed: (run, now) => elapsedSeconds(run, now) ?? -1,
   instance: (run) => run.instance_name.toLowerCase(),
   type: (run) => runTypeName(run.run_type),

@@ -31,7 +31,7 @@ describe("the address", () => {
   });
 
   it("with an unknown order is read as the newest first", () => {
-    expect(parseQuery("?sort=-beauty")).toMatchObject({ sort: "started", descending: true });
+    expect(parseQuery("?sort=-beauty")).toMatchObject({ sort: "created", descending: true });
   });
 });
 
@@ -55,8 +55,8 @@ describe("rows", () => {
   const ids = (of: readonly Run[]) => of.map((one) => one.run_id).join("");
 
   it("sort both ways by each key", () => {
-    expect(ids(sorted(rows, "started", true, 0))).toBe("bca");
-    expect(ids(sorted(rows, "started", false, 0))).toBe("acb");
+    expect(ids(sorted(rows, "created", true, 0))).toBe("bca");
+    expect(ids(sorted(rows, "created", false, 0))).toBe("acb");
     expect(ids(sorted(rows, "instance", false, 0))).toBe("cba");
     expect(ids(sorted(rows, "status", true, 0))).toBe("abc");
   });

@@ -31,12 +31,12 @@ REMEMBERED = 20_000
 class Bridge:
     """Reads as fast as the socket gives, and writes in batches behind it."""
 
-    def __init__(self, ctx: Context[RunTrackerStore]) -> None:
+    def __init__(self, ctx: Context[RunTrackerStore], written: OrderedDict[tuple[UUID, UUID], None]) -> None:
         self.ctx = ctx
         self.prefect = PrefectClient(own(ctx.settings).prefect, ctx.http)
         self.waiting: asyncio.Queue[FlowRunStateObserved] = asyncio.Queue()
         self.connected = False
-        self._written: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()
+        self._written = written  # what the backfill of the next connection brings again
 
     async def read(self) -> None:
         """From the socket into memory: nothing here waits for anything else."""
@@ -102,9 +102,10 @@ class Bridge:
 async def run(ctx: Context[RunTrackerStore]) -> None:
     """Lead, connect, copy; when Prefect is away, say so, wait, and connect again."""
     backoff = Backoff()
+    written: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()
     async with ctx.lead("bridge") as lock:
         while not lock.is_closed():
-            bridge = Bridge(ctx)
+            bridge = Bridge(ctx, written)
             tasks = [asyncio.create_task(bridge.read()), asyncio.create_task(bridge.write())]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

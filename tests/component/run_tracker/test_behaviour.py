@@ -1,5 +1,6 @@
 """What the tracker does with one message after another, on a real database."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from runtide_schemas.vocabulary import (
     adopted_run_id,
 )
 
+from services.run_tracker.store import RunTrackerStore
 from shared.errors import InvalidMessage
 from tests.component.run_tracker.desk import START, Desk
 from tests.component.run_tracker.stories import (
@@ -33,6 +35,8 @@ from tests.component.run_tracker.stories import (
     seal,
     states,
 )
+
+OTHER_RUN_ID, OTHER_FLOW_RUN_ID = uuid4(), uuid4()
 
 
 async def running(desk: Desk) -> None:
@@ -417,6 +421,39 @@ async def test_a_second_flow_run_with_the_same_tag_is_not_the_run(desk: Desk) ->
     await desk.each([admitted(), launched(), *states("completed")[:4], *states("failed", flow_run_id=uuid4())])
 
     assert (await desk.run())["status"] == "running"
+
+
+# -- two at once -------------------------------------------------------------------------------------------------------
+
+
+async def test_facts_that_come_while_somebody_creates_runs_find_their_run_a_moment_later(desk: Desk) -> None:
+    await desk.each([admitted(), launched()])
+    async with desk.engine.begin() as somebody:
+        await RunTrackerStore(somebody).be_only_creator()
+        await desk.deliver(*states("failed", flow_run_id=OTHER_FLOW_RUN_ID, tags=[f"run:{OTHER_RUN_ID}"]))
+        await desk.deliver(seal(run_id=OTHER_RUN_ID))
+        # Our own run is known: it is not held up.
+        await desk.deliver(*states("completed")[:4])
+    assert (await desk.run())["status"] == "running"
+
+    await desk.deliver(launched(run_id=OTHER_RUN_ID, orchestrator_run_id=OTHER_FLOW_RUN_ID))
+    assert await desk.wait(1) == ["link", "link"]
+
+    last = (await desk.said(run_id=str(OTHER_RUN_ID)))[-1]
+    assert (last["status"], last["output_digest"]) == ("failed", "d")
+
+
+async def test_a_run_created_in_the_same_moment_as_its_facts_does_not_miss_them(desk: Desk) -> None:
+    for _ in range(10):
+        await desk.reset()
+        await asyncio.gather(
+            desk.deliver(launched()),
+            desk.deliver(*states("failed")),
+            desk.deliver(seal()),
+        )
+        await desk.wait(2)
+        run = await desk.run()
+        assert (run["status"], run["output_digest"]) == ("failed", "d")
 
 
 # -- absurd ------------------------------------------------------------------------------------------------------------

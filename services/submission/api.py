@@ -154,7 +154,7 @@ def _status_code(request: Request, *, repeated: bool) -> int:
             status, code, "The request was refused", request.message or "", run_id=str(request.run_id),
             blocking_resources=list(request.blockers), blockers_total=request.blockers_total,
         )  # fmt: skip
-    if repeated or request.status is RequestStatus.SKIPPED:
+    if repeated or request.status.is_end:
         return 200
     return 202 if request.status in (RequestStatus.REQUESTED, RequestStatus.PARKED) else 201
 

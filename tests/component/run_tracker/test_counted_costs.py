@@ -16,7 +16,7 @@ from services.run_tracker.domain.run import Run
 from services.run_tracker.store import RunTrackerStore
 from tests.component.run_tracker.desk import START, Desk
 
-STATEMENTS = 6  # observations, runs loaded, runs saved, history, outbox, and one to spare
+STATEMENTS = 5  # observations, runs loaded, runs saved, history, outbox
 STATES = (("SCHEDULED", 0), ("PENDING", 0), ("RUNNING", 1), ("COMPLETED", 1))
 
 

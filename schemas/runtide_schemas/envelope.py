@@ -5,6 +5,7 @@ The fact not to break: on commands and reports every header may be absent, so a 
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 CONTENT_TYPE = "application/json"
@@ -48,17 +49,12 @@ _FIELD_OF = {
 
 def to_texts(envelope: Envelope) -> dict[str, str]:
     """The headers as text. Raises: ValueError for a naive time."""
-    time = envelope.time
-    if time.tzinfo is not UTC:
-        if time.tzinfo is None:
-            raise ValueError(f"the envelope's time {time.isoformat()} has no zone")
-        time = time.astimezone(UTC)
     texts = {
         "ce_specversion": "1.0",
         "ce_id": envelope.id,
         "ce_type": envelope.type,
         "ce_source": envelope.source,
-        "ce_time": time.isoformat().replace("+00:00", "Z"),
+        "ce_time": _text_of(envelope.time),
         "content-type": CONTENT_TYPE,
     }
     if envelope.subject is not None:
@@ -70,6 +66,14 @@ def to_texts(envelope: Envelope) -> dict[str, str]:
     if envelope.traceparent is not None:
         texts["traceparent"] = envelope.traceparent
     return texts
+
+
+@lru_cache(maxsize=16)
+def _text_of(time: datetime) -> str:
+    """What a transaction says, it says at one time."""
+    if time.tzinfo is None:
+        raise ValueError(f"the envelope's time {time.isoformat()} has no zone")
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from runtide_schemas.envelope import Envelope, to_texts
 from runtide_schemas.message import Message
-from runtide_schemas.topics import MAX_MESSAGE_BYTES, key_of, topic_of
+from runtide_schemas.topics import MAX_MESSAGE_BYTES, topic_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import InvalidMessage
@@ -29,7 +29,7 @@ class OutboxRow(NamedTuple):
     headers: str
 
 
-def row_of(message: Message, envelope: Envelope) -> OutboxRow:
+def row_of(message: Message, key: bytes, envelope: Envelope) -> OutboxRow:
     """The row of a message.
 
     Raises:
@@ -41,7 +41,7 @@ def row_of(message: Message, envelope: Envelope) -> OutboxRow:
             f"{envelope.type} about {envelope.subject} has {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
         )
     headers = _encode_json(to_texts(envelope)).decode()
-    return OutboxRow(topic_of(message).name, key_of(message), payload, headers)
+    return OutboxRow(topic_of(message).name, key, payload, headers)
 
 
 _INSERT = """

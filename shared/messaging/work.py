@@ -34,17 +34,18 @@ class Work(Generic[S]):
 
     def publish(self, message: Message, *, cause: Received[Any] | None = None) -> None:
         """Say this with the commit; in the order of the calls. Topic and key follow from the message."""
+        key = key_of(message)
         envelope = Envelope(
             id=str(uuid7()),
             type=message.type,
             source=self._source,
             time=self.now,
-            subject=key_of(message).decode(),
+            subject=key.decode(),
             correlation_id=(cause.correlation_id or cause.id) if cause else None,
             causation_id=cause.id if cause else None,
             traceparent=child_of(cause.traceparent if cause else None),
         )
-        self._rows.append(outbox.row_of(message, envelope))
+        self._rows.append(outbox.row_of(message, key, envelope))
 
     def schedule(self, kind: str, ref: str, due_at: datetime) -> None:
         """Ask to be called at `due_at`; one row per (kind, ref), the last call wins."""

@@ -47,7 +47,8 @@ def _go() -> list[str]:
 
 
 def _vitest() -> list[str]:
-    return [str(tools.node().parent / "npm"), "test", "--silent"]
+    npm, _ = tools.npm_with_modules()
+    return [*map(str, npm), "test", "--silent"]
 
 
 LEVELS = (

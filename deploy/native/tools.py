@@ -132,6 +132,13 @@ def build_dashboard() -> None:
     sources = digest_of_tree(DASHBOARD)
     if stamp.exists() and stamp.read_text(encoding="utf-8").strip() == sources:
         return
+    npm, env = npm_with_modules()
+    run([*npm, "exec", "--", "vite", "build"], cwd=DASHBOARD, env=env)
+    stamp.write_text(sources + "\n", encoding="utf-8")
+
+
+def npm_with_modules() -> tuple[list[str | Path], dict[str, str]]:
+    """npm as a command, and its environment; the dashboard's packages are installed."""
     runtime = node()
     env = tool_environment()
     env["PATH"] = f"{runtime.parent}{os.pathsep}{env.get('PATH', '')}"
@@ -140,8 +147,7 @@ def build_dashboard() -> None:
     if not installed.exists() or installed.read_text(encoding="utf-8") != wanted:
         run([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], cwd=DASHBOARD, env=env)
         installed.write_text(wanted, encoding="utf-8")
-    run([*npm, "exec", "--", "vite", "build"], cwd=DASHBOARD, env=env)
-    stamp.write_text(sources + "\n", encoding="utf-8")
+    return npm, env
 
 
 def _npm_of(runtime: Path) -> list[str | Path]:

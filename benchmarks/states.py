@@ -37,7 +37,7 @@ from shared.settings import KafkaSettings
 from tests.support.harness import World
 from tests.support.kafka import settings_for
 
-RUNS, TUTORIAL_MESSAGES = 2_500, 200
+RUNS, TUTORIAL_MESSAGES = 2_500, 100
 STATES = (
     ("SCHEDULED", "Scheduled", 0), ("PENDING", "Pending", 0), ("RUNNING", "Running", 1), ("COMPLETED", "Completed", 1),
 )  # fmt: skip

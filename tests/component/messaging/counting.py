@@ -28,7 +28,7 @@ from shared.messaging.consumer import BatchConsumer
 from shared.messaging.decode import Received
 from shared.messaging.tables import create_messaging_tables
 from shared.messaging.work import Work
-from shared.postgres import engine_for, fetch
+from shared.postgres import engine_for, execute, fetch
 from shared.service import Consumes, Running, Service
 from shared.settings import ServiceSettings
 from tests.support.eventually import eventually
@@ -61,6 +61,10 @@ class CountingStore:
             ids=ids, refs=[fact.resource_id for fact in facts], ns=[fact.payload["n"] for fact in facts],
         )  # fmt: skip
         return {row["id"] for row in rows}
+
+    async def ring(self, ref: str) -> None:
+        """Note that something became true."""
+        await execute(self._conn, "insert into effects (id, ref, n) values (gen_random_uuid(), :ref, 0)", ref=ref)
 
 
 async def on_facts(batch: Sequence[Received[ActivityRecorded]], work: Work[CountingStore]) -> None:
@@ -123,16 +127,19 @@ class Counting:
         return self
 
     async def start(
-        self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None, **more: Any
-    ) -> ServiceHarness:
+        self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None,
+        group_of_its_own: bool = False,
+    ) -> ServiceHarness:  # fmt: skip
         """One process; `instance` keeps its place in the group."""
         settings = self.world.settings_of(self.settings, instance_id=f"{self.world.id}-{instance}")
         running: Running[Any] = Running(
             Service(
                 name=self.name, settings=settings, store=CountingStore, metadata=MetaData(),
-                consumers=[Consumes(self.topic, handler)], due=due or {}, **more,
+                consumers=[Consumes(self.topic, handler)], due=due or {},
             )
         )  # fmt: skip
+        if group_of_its_own:
+            running._broker = _ForeignGroup(running._broker, instance)
         await running.start()
         self._running.append(ServiceHarness(self.name, self.world, running))
         return self._running[-1]
@@ -187,6 +194,19 @@ class Counting:
             f"runtide-{self.name}", only_the_relay,
         )  # fmt: skip
         return int(rows[0]["n"])
+
+
+class _ForeignGroup:
+    """A broker whose subscribers join another group of Kafka, while their rows stay the same."""
+
+    def __init__(self, broker: Any, group: str) -> None:
+        self._broker, self._group = broker, group
+
+    def subscriber(self, *topics: str, group_id: str, **how: Any) -> Any:
+        return self._broker.subscriber(*topics, group_id=f"{group_id}.{self._group}", **how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
 
 
 def consumer_of(harness: ServiceHarness) -> BatchConsumer[Any]:

@@ -33,6 +33,12 @@ NEEDED = (
 )  # fmt: skip
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # aiokafka leaves a connection behind that is still being made when its client closes: a service stopped early.
+    for said in ("unclosed <StreamWriter", "Unclosed AIOKafkaConnection"):
+        config.addinivalue_line("filterwarnings", f"ignore:{said}:ResourceWarning")
+
+
 class Stack(Protocol):
     """PostgreSQL, Kafka, S3, Prefect and the realtime node, really running. Part names as in deploy.native."""
 

@@ -68,16 +68,14 @@ class DueWorker:
         backoff = Backoff()
         while True:
             try:
-                took = await self.tick()
+                wait_seconds = 0.0 if await self.tick() else await self._sleep_seconds()
                 backoff.reset()
             except Exception as error:
                 if verdict(error) == "data":
                     raise
                 self._log.warning("due rows will be tried again", error=reason_of(error))
-                await asyncio.sleep(backoff.next_seconds())
-                continue
-            if not took:
-                await asyncio.sleep(await self._sleep_seconds())
+                wait_seconds = backoff.next_seconds()
+            await asyncio.sleep(wait_seconds)
 
     async def tick(self) -> int:
         """Answer what is due now; says how much it was. A fault of one row does not hold up the others for ever."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from runtide_schemas import cluster
 from runtide_schemas.cluster import TopicsDiffer
-from runtide_schemas.topics import ACTIVITIES, INSTANCES_COMMANDS, INSTANCES_STATUS
+from runtide_schemas.topics import ACTIVITIES, INSTANCES_STATUS
 
 from shared.messaging import topics
 from shared.settings import KafkaSettings
@@ -27,10 +27,6 @@ async def test_apply_makes_the_topics_once_and_plan_names_every_difference(world
         await cluster.apply(admin, prefix=prefix, topics=(wider,))
         assert await cluster.plan(admin, prefix=prefix, topics=(wider,)) == []
         assert await cluster.plan(admin, prefix=prefix) == []  # more than wanted is no fault
-
-        ordered = replace(INSTANCES_COMMANDS, partitions=INSTANCES_COMMANDS.partitions + 1)
-        [by_hand] = await cluster.apply(admin, prefix=prefix, topics=(ordered,))
-        assert by_hand.kind == "by_hand"  # its order is a promise: it is drained first
 
         [policy] = await cluster.plan(admin, prefix=prefix, topics=(replace(INSTANCES_STATUS, compacted=False),))
         assert policy.fatal

@@ -135,5 +135,7 @@ class _OnAssignment(_Listener):
         self._consumer.forget({tp.partition for tp in revoked})
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        mine = {tp.partition for tp in assigned}
         self._consumer.watch(self.subscriber.consumer)
-        await self._consumer.adopt({tp.partition for tp in assigned})
+        self._consumer.forget(self._consumer.positions.keys() - mine)  # noted again by a save that was in flight
+        await self._consumer.adopt(mine)

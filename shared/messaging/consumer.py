@@ -1,8 +1,8 @@
 """One pattern for every consumer: a batch is one transaction of fence, state, outbox rows and dead letters.
 
 The offset row in PostgreSQL decides what is read; Kafka's committed offset only feeds lag displays. Saving batch k
-overlaps with fetching and decoding batch k+1, at most one save in flight. Nothing here raises into FastStream, which
-would swallow it.
+overlaps with fetching and decoding batch k+1, at most one save in flight of a partition. Nothing here raises into
+FastStream, which would swallow it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ S = TypeVar("S")
 Handler = Callable[[Sequence[Received[Any]], Work[S]], Awaitable[None]]
 Decoded = Received[Any] | Bad
 ALERT_AFTER_SECONDS = 60
+WORTH_DEALING_OUT = 100  # records; a smaller batch is one transaction, whatever its partitions
 
 
 class Precondition(Protocol):
@@ -46,12 +47,14 @@ class Consumes(Generic[S]):
     """One subscription of a service: which topic, by which handler, after which precondition.
 
     `as_structs`: the handler only reads its messages' attributes, so that they need not be models (docs/adr/0008).
+    `saves_at_once`: how many batches of different partitions may be saved at the same time.
     """
 
     topic: Topic
     handler: Handler[S]
     before: Callable[[Any], Precondition] | None = None
     as_structs: bool = False
+    saves_at_once: int = 1
 
     def group(self, service: str) -> str:
         """The consumer's name in every table, and its group in Kafka (behind the cluster's prefix)."""
@@ -90,7 +93,8 @@ class BatchConsumer(Generic[S]):
         self.failing_since: float | None = None
         self.last_batch_at = time.monotonic()
         self._overlap = overlap
-        self._saving: asyncio.Task[None] | None = None
+        self._saves_at_once = consumes.saves_at_once
+        self._saving: dict[asyncio.Task[None], frozenset[int]] = {}  # a save in flight → its partitions
         self._backoff = Backoff()
         self._begins: dict[int, int] = {}  # partition → where the fetch of the batch at hand began
         self._records = telemetry.RECORDS.labels(self.name)
@@ -109,18 +113,43 @@ class BatchConsumer(Generic[S]):
             since[r.partition] = r.offset + 1
         self._records.inc(len(records))
         decoded = decode(self.topic, records, self._read)
-        await self.idle()
         if not self._overlap or self.precondition is not None:
+            await self.idle()
             await self._save(decoded)
             return
-        self._saving = asyncio.create_task(self._save(decoded), name=f"save {self.name}")
+        for part in self._parts(decoded):
+            partitions = frozenset(item.record.partition for item in part)
+            await self._room_for(partitions)
+            self._saving[asyncio.create_task(self._save(part), name=f"save {self.name}")] = partitions
         await asyncio.sleep(0)  # let the statement be sent before the next fetch is waited for
+
+    def _parts(self, decoded: list[Decoded]) -> list[list[Decoded]]:
+        """What may be saved side by side: whole partitions, dealt out by their numbers."""
+        if self._saves_at_once == 1 or len(decoded) < WORTH_DEALING_OUT:
+            return [decoded]
+        parts: list[list[Decoded]] = [[] for _ in range(self._saves_at_once)]
+        for item in decoded:
+            parts[item.record.partition % self._saves_at_once].append(item)
+        return [part for part in parts if part]
+
+    async def _room_for(self, partitions: frozenset[int]) -> None:
+        """Wait until none of these partitions is being saved, and one more save may be in flight."""
+        while self._saving:
+            same = [task for task, taken in self._saving.items() if taken & partitions]
+            if not same and len(self._saving) < self._saves_at_once:
+                return
+            await self._finish(same or self._saving)
 
     async def idle(self) -> None:
         """Wait until no save is in flight."""
-        if self._saving is not None:
-            await self._saving
-            self._saving = None
+        while self._saving:
+            await self._finish(self._saving)
+
+    async def _finish(self, saves: Collection[asyncio.Task[None]]) -> None:
+        done, _ = await asyncio.wait(saves, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            self._saving.pop(task, None)
+            task.result()
 
     # -- one batch ---------------------------------------------------------------------------------------------
 
@@ -183,7 +212,7 @@ class BatchConsumer(Generic[S]):
         work.committed()
         for partition, span in spans.items():
             if partition not in strangers:
-                self.positions[partition] = span.last + 1
+                self._stands_at(partition, span.last + 1)
             elif (stood_at := strangers[partition]) is not None:
                 self._seek(partition, stood_at)
             else:
@@ -258,7 +287,7 @@ class BatchConsumer(Generic[S]):
             rows = await offsets.ensure(conn, consumer=self.name, topic=self.topic.name, beginnings=beginnings)
         for partition in partitions:
             self._seek(partition, rows[partition])
-            self.positions[partition] = rows[partition]
+            self._stands_at(partition, rows[partition])
 
     def forget(self, partitions: Collection[int]) -> None:
         """These are no longer ours."""
@@ -271,11 +300,16 @@ class BatchConsumer(Generic[S]):
             self._seek(span.partition, span.first)
 
     def _seek(self, partition: int, offset: int) -> None:
-        tp = TopicPartition(self.wire_topic, partition)
-        if self.kafka is None or tp not in self.kafka.assignment():
-            return
-        self.kafka.seek(tp, offset)
-        self.delivered[partition] = offset
+        if self.kafka is not None and self._is_ours(partition):
+            self.kafka.seek(TopicPartition(self.wire_topic, partition), offset)
+            self.delivered[partition] = offset
+
+    def _stands_at(self, partition: int, offset: int) -> None:
+        if self._is_ours(partition):  # else it went to somebody else while we saved
+            self.positions[partition] = offset
+
+    def _is_ours(self, partition: int) -> bool:
+        return self.kafka is None or TopicPartition(self.wire_topic, partition) in self.kafka.assignment()
 
 
 def _spans(decoded: Sequence[Decoded]) -> dict[int, Span]:

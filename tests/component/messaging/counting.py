@@ -7,6 +7,7 @@ natural key of the fact: twice is a no-op, and only what is new is announced.
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -128,14 +129,14 @@ class Counting:
 
     async def start(
         self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None,
-        group_of_its_own: bool = False,
+        group_of_its_own: bool = False, saves_at_once: int = 1,
     ) -> ServiceHarness:  # fmt: skip
         """One process; `instance` keeps its place in the group."""
         settings = self.world.settings_of(self.settings, instance_id=f"{self.world.id}-{instance}")
         running: Running[Any] = Running(
             Service(
                 name=self.name, settings=settings, store=CountingStore, metadata=MetaData(),
-                consumers=[Consumes(self.topic, handler)], due=due or {},
+                consumers=[Consumes(self.topic, handler, saves_at_once=saves_at_once)], due=due or {},
             )
         )  # fmt: skip
         if group_of_its_own:
@@ -150,6 +151,16 @@ class Counting:
 
     async def send(self, facts: Sequence[object]) -> None:
         await self.world.kafka.send_many(self.topic.name, facts)
+
+    async def fill(self, partition: int, facts: Sequence[object]) -> None:
+        """Send to one partition."""
+        producer = self.world.kafka._producer
+        assert producer is not None
+        for value in facts:
+            await producer.send(
+                self.world.kafka.prefix + self.topic.name, json.dumps(value).encode(), partition=partition
+            )
+        await producer.flush()
 
     # -- what can be seen ----------------------------------------------------------------------------------------
 
@@ -218,7 +229,5 @@ def partition(counting: Counting, number: int = 0) -> TopicPartition:
 
 
 def _json(value: bytes) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads(value)
     return found

@@ -46,16 +46,16 @@ def _go() -> list[str]:
     return [str(tools.go()), "test", "./..."]
 
 
-def _vitest() -> list[str]:
-    npm, _ = tools.npm_with_modules()
-    return [*map(str, npm), "test", "--silent"]
+def _npm(*words: str) -> Callable[[], list[str]]:
+    return lambda: [*map(str, tools.npm_with_modules()[0]), *words]
 
 
 LEVELS = (
     Level("unit", "nothing but Python", _pytest("tests/unit")),
     Level("examples", "the example flows' computations in Prefect's environment", _examples),
     Level("realtime", "Go", _go, ROOT / "deploy" / "realtime", counted=False),
-    Level("dashboard", "Node", _vitest, ROOT / "dashboard", counted=False),
+    Level("page-types", "Node", _npm("run", "--silent", "check"), ROOT / "dashboard", counted=False),
+    Level("dashboard", "Node", _npm("test", "--silent"), ROOT / "dashboard", counted=False),
     Level("component", "one service on Kafka, PostgreSQL, Prefect, realtime node", _pytest("tests/component")),
     Level("integration", "realtime node, S3", _pytest("tests/integration")),
     Level("e2e", "the whole stack by Kafka, HTTP and WebSocket", _pytest("tests/e2e")),

@@ -125,7 +125,7 @@ class Bench:
 
     async def ours(self, group: str) -> float:
         consumer: _Timed = _Timed(
-            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True),
+            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True, saves_at_once=2),
             service="run_tracker", engine=self.engine, store=RunTrackerStore, clock=utc_now,
             log=logs.configure(service="bench", fmt="console", level="WARNING"), topic_prefix=self.kafka.prefix,
         )  # fmt: skip

@@ -24,7 +24,7 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
         consumers=[
             Consumes(REQUESTS_STATUS, handlers.on_requests_status),
             Consumes(INSTANCES_STATUS, handlers.on_instances_status),
-            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True),
+            Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True, saves_at_once=2),
             Consumes(RUNS_REPORTS, handlers.on_runs_reports),
         ],
         due={

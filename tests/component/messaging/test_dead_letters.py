@@ -91,12 +91,10 @@ async def test_bytes_that_cannot_be_read_are_set_aside_and_their_partition_moves
 
 
 async def test_the_same_message_set_aside_twice_is_counted_and_not_stored_again(counting: Counting) -> None:
+    harness = await counting.start()
     for _ in range(2):
         await counting.world.kafka.send(counting.topic.name, b"{", headers=[("ce_id", b"twice")])
-    harness = await counting.start()
-    await counting.until_read()
-    await counting.world.kafka.send(counting.topic.name, b"{", headers=[("ce_id", b"twice")])
-    await counting.until_read()
+        await counting.until_read()
     [letter] = await letters(harness)
     assert (letter["message_id"], letter["attempts"]) == ("twice", 2)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from shared.messaging import consumer
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
 from tests.component.messaging.counting import Counting, CountingStore, fact, on_facts
@@ -14,8 +17,12 @@ from tests.component.messaging.counting import Counting, CountingStore, fact, on
 FACTS = 600
 
 
-async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(counting: Counting) -> None:
+async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(
+    counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "WORTH_DEALING_OUT", 1)  # however few records a fetch brings
     inside: set[int] = set()
+    together = asyncio.Event()
     saves = most = 0
     order: dict[int, list[int]] = {}
 
@@ -26,6 +33,10 @@ async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(counti
         inside.update(mine)
         saves += 1
         most = max(most, saves)
+        if saves == 2:
+            together.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(together.wait(), 5)
         for received in batch:
             order.setdefault(received.record.partition, []).append(received.record.offset)
         await on_facts(batch, work)

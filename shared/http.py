@@ -1,9 +1,13 @@
-"""What a service's `api.py` uses: the caller that a bearer token proves, and problems as RFC 9457."""
+"""What a service's `api.py` uses: the caller that a bearer token proves, problems as RFC 9457, cursors of pages."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -52,3 +56,20 @@ def requires(scope: str) -> Callable[..., Awaitable[auth.Caller]]:
         return found
 
     return caller
+
+
+def cursor_after(at: datetime, row_id: UUID) -> str:
+    """Where the next page of a list goes on that is sorted by time, then id."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()}|{row_id}".encode()).decode()
+
+
+def read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """What `cursor_after` was given; None for the first page. Raises: Problem 422 for what is none of ours."""
+    if cursor is None:
+        return None
+    try:
+        at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
+        return datetime.fromisoformat(at).astimezone(UTC), UUID(row_id)
+    except (ValueError, OverflowError, binascii.Error):
+        detail = f"got {cursor[:80]!r}; give back `cursor` as it came"
+        raise Problem(422, "INVALID_CURSOR", "The cursor is not one of ours", detail) from None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,7 +14,7 @@ from services.notifier.settings import NotifierSettings
 from services.notifier.store import Kind, NotifierStore
 from services.notifier.tokens import OfEntity, OfTenant, channel_of, connection_token, subscription_token
 from shared.auth import Caller
-from shared.http import Ctx, Problem, not_found, requires
+from shared.http import Ctx, Problem, cursor_after, not_found, read_cursor, requires
 from shared.service import Context
 
 router = APIRouter(tags=["realtime"])
@@ -71,9 +68,9 @@ async def activities(
     """What happened, the newest first."""
     async with ctx.reading() as store:
         rows = await store.page(
-            caller.tenant, resource_id=resource_id, action=action, limit=limit, after=_read_cursor(cursor)
+            caller.tenant, resource_id=resource_id, action=action, limit=limit, after=read_cursor(cursor)
         )
-    following = _cursor(rows[-1]["occurred_at"], rows[-1]["activity_id"]) if len(rows) == limit else None
+    following = cursor_after(rows[-1]["occurred_at"], rows[-1]["activity_id"]) if len(rows) == limit else None
     return {"activities": rows, "cursor": following, "as_of": ctx.clock()}
 
 
@@ -128,17 +125,3 @@ def _settings(ctx: Context[NotifierStore]) -> NotifierSettings:
 
 def _user(caller: Caller) -> str:
     return f"{caller.tenant}/{caller.actor}"
-
-
-def _cursor(at: datetime, activity_id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{at.isoformat()}|{activity_id}".encode()).decode()
-
-
-def _read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
-    if cursor is None:
-        return None
-    try:
-        at, activity_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(at).astimezone(UTC), UUID(activity_id)
-    except (ValueError, binascii.Error):
-        raise Problem(422, "INVALID_CURSOR", "The cursor is not one of ours", f"got {cursor[:80]!r}") from None

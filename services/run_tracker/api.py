@@ -1,8 +1,5 @@
 """`/v1/runs`: what the tracker knows, for its tenant alone. Another tenant's id is 404, as if it did not exist."""
 
-import base64
-import binascii
-from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,7 +11,7 @@ from services.run_tracker.reading import Reading
 from services.run_tracker.settings import own
 from services.run_tracker.sweep import MARKER
 from shared.auth import Caller
-from shared.http import Ctx, Problem, not_found, requires
+from shared.http import Ctx, Problem, cursor_after, not_found, read_cursor, requires
 from shared.object_store import S3ObjectStore
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
@@ -31,10 +28,10 @@ async def list_runs(
         reading = Reading(conn)
         runs = await reading.runs(
             tenant=caller.tenant, instance_id=instance_id_of(caller.tenant, instance) if instance else None,
-            run_type=run_type, status=status, limit=limit, before=_read_cursor(cursor) if cursor else None,
+            run_type=run_type, status=status, limit=limit, before=read_cursor(cursor or None),
         )  # fmt: skip
         as_of = (await reading.as_of(MARKER)).as_of
-    following = _cursor_of(runs[-1]) if len(runs) == limit else None
+    following = cursor_after(runs[-1]["created_at"], runs[-1]["run_id"]) if len(runs) == limit else None
     return {"runs": runs, "cursor": following, "as_of": as_of or ctx.clock()}
 
 
@@ -102,20 +99,3 @@ async def _run(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> dict
         f"{run_id} is a request with status {status}; no run came of it so far",
         request_url=f"{base}/v1/requests/{run_id}", request_status=status,
     )  # fmt: skip
-
-
-def _cursor_of(run: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(f"{run['created_at'].isoformat()}|{run['run_id']}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        at, _, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition("|")
-        return datetime.fromisoformat(at), UUID(run_id)
-    except (ValueError, binascii.Error):
-        raise Problem(
-            422,
-            Code.INVALID_COMMAND,
-            "The cursor is not one of ours",
-            f"got {cursor[:80]!r}; give back `cursor` as it came",
-        ) from None

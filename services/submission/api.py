@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -21,7 +19,7 @@ from services.submission.domain.request import Refusal, Request
 from services.submission.handlers import asked_by
 from services.submission.store import SubmissionStore
 from shared.auth import Caller
-from shared.http import Ctx, Problem, not_found, requires
+from shared.http import Ctx, Problem, cursor_after, not_found, read_cursor, requires
 from shared.service import Context
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
@@ -97,10 +95,10 @@ async def listing(
     now = ctx.clock()
     async with ctx.reading() as store:
         found = await store.page(
-            caller.tenant, statuses=statuses, limit=limit, after=_read_cursor(cursor),
+            caller.tenant, statuses=statuses, limit=limit, after=read_cursor(cursor),
             instance_id=UUID(str(instance_id_of(caller.tenant, instance))) if instance else None,
         )  # fmt: skip
-    following = _cursor(found[-1][0], found[-1][2].run_id) if len(found) == limit else None
+    following = cursor_after(found[-1][0], found[-1][2].run_id) if len(found) == limit else None
     return {"requests": [_shown(request, at) for _, at, request in found], "cursor": following, "as_of": now}
 
 
@@ -162,17 +160,3 @@ def _status_code(request: Request, *, repeated: bool) -> int:
 def _shown(request: Request, at: datetime) -> dict[str, Any]:
     said: RequestStatusChanged = snapshot(request, at=at)
     return {**said.model_dump(mode="json"), "blocking_resources": list(request.blockers)}
-
-
-def _cursor(at: datetime, run_id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{at.isoformat()}|{run_id}".encode()).decode()
-
-
-def _read_cursor(cursor: str | None) -> tuple[datetime, UUID] | None:
-    if cursor is None:
-        return None
-    try:
-        at, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().split("|")
-        return datetime.fromisoformat(at).astimezone(UTC), UUID(run_id)
-    except (ValueError, binascii.Error):
-        raise Problem(422, "INVALID_CURSOR", "The cursor is not one of ours", f"got {cursor[:80]!r}") from None

@@ -162,4 +162,4 @@ async def get_lineage(
 
 async def _world(ctx: Ctx, caller: Caller) -> tuple[World, datetime]:
     async with ctx.reading() as store:
-        return (await store.load([caller.tenant]))[caller.tenant].world, ctx.clock()
+        return (await store.read(caller.tenant)).world, ctx.clock()

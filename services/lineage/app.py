@@ -1,11 +1,13 @@
 """What lineage is made of."""
 
 from datetime import timedelta
+from functools import partial
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
 from services.lineage import api, handlers, tables
-from services.lineage.conclusion import EXPIRE
+from services.lineage.conclusion import DECIDE, EXPIRE
+from services.lineage.mirror import Mirror
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Consumes
@@ -18,7 +20,7 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
     return Service(
         name="lineage",
         settings=settings,
-        store=LineageStore,
+        store=partial(LineageStore, mirror=Mirror()),
         metadata=tables.metadata,
         consumers=[
             Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands),
@@ -29,6 +31,6 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
                 before=facts_before_questions(RUNS_STATUS, INSTANCES_COMMANDS),
             ),
         ],
-        due={EXPIRE: handlers.on_deadlines},
+        due={EXPIRE: handlers.on_deadlines, DECIDE: handlers.on_portions},
         routers=[api.router],
     )

@@ -21,11 +21,14 @@ from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
 from services.lineage.domain.world import Cause, Instance, World
-from services.lineage.store import LineageStore, Loaded
+from services.lineage.mirror import Loaded
+from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
 
 EXPIRE = "expire"
+DECIDE = "decide"
+PORTION = 500
 _ACTIONS = {
     InstanceStatus.READY: "instance.ready",
     InstanceStatus.STALE: "instance.stale",
@@ -37,7 +40,8 @@ _ACTIONS = {
 class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
-    instance → the message to blame.
+    instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
+    is decided anew. The `open_runs` of its worlds are its own, and change in place.
     """
 
     stored: Loaded
@@ -46,11 +50,13 @@ class Change:
     roots: dict[FlowKey, Root] = field(default_factory=dict)
     said: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     because: dict[UUID, Received[Any]] = field(default_factory=dict)
+    freed: set[FlowKey] = field(default_factory=set)
     look_again: bool = False
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:
-        return cls(loaded, loaded.world, dict(loaded.requests))
+        world = loaded.world.with_all_open_runs(dict(loaded.world.open_runs))
+        return cls(loaded, world, dict(loaded.requests))
 
     def end(self, run_id: UUID) -> None:
         """The request is over: its place is free."""
@@ -65,12 +71,13 @@ class Change:
         admitted_before = before is not None and before.state is State.ADMITTED
         if admitted_before or request.state is State.ADMITTED:
             key = FlowKey(request.instance_id, request.kind)
-            runs = self.world.open_runs.get(key, frozenset())
+            open_runs: dict[FlowKey, frozenset[UUID]] = self.world.open_runs  # type: ignore[assignment]  # our own copy
+            runs = open_runs.get(key, frozenset())
             counts = request.state is State.ADMITTED
             now = runs | {request.run_id} if counts else runs - {request.run_id}
             if now != runs:
-                self.world = self.world.with_open_runs(key, now)
-                self.look_again = True
+                open_runs[key] = now
+                self.freed.add(key)
 
 
 @dataclass(slots=True)
@@ -88,6 +95,13 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
     await work.store.save_requests([request for outcome in outcomes for request in outcome.requests])
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
+    changed = [
+        Loaded.of(change.world, change.requests.values())
+        for change, outcome in zip(changes, outcomes, strict=True)
+        if outcome.instances or outcome.requests
+    ]
+    if changed:
+        work.after_commit(await work.store.advance(changed))
     for outcome in outcomes:
         for message, cause in outcome.messages:
             work.publish(message, cause=cause)
@@ -106,9 +120,9 @@ def _outcome(change: Change, work: Work[LineageStore]) -> _Outcome:
             outcome.messages.extend(_announcements(change, before, after, world))
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
-    if outcome.instances or change.look_again or any(r.state is State.UNDECIDED for r in change.requests.values()):
-        _decide_waiting(change, outcome, work)
-    outcome.requests.extend(r for r in change.requests.values() if change.stored.requests.get(r.run_id) != r)
+    _decide_waiting(change, outcome, work)
+    known = change.stored.requests
+    outcome.requests.extend(r for r in change.requests.values() if (was := known.get(r.run_id)) is not r and was != r)
     return outcome
 
 
@@ -117,12 +131,17 @@ def _moved(
 ) -> Iterator[tuple[Instance | None, Instance, bool]]:
     """Each instance that differs: as it was, as it is now (numbered, if its snapshot differs), and whether it does."""
     new = after.instances.keys() - before.instances.keys()
+    resolved = {
+        edge.downstream.instance_id
+        for instance_id in new
+        for kind in after.instances[instance_id].kinds
+        for edge in after.graph.out_of(FlowKey(instance_id, kind))
+    }
     for instance_id, now in after.instances.items():
         was = before.instances.get(instance_id)
-        resolved = any(upstream.instance_id in new for upstream in now.upstreams)
-        if was is now or (was == now and not resolved):
+        if was is now and instance_id not in resolved:
             continue
-        if was is None or translation.snapshot_of(was, before) != translation.snapshot_of(now, after):
+        if was is None or was.face != now.face or instance_id in resolved:
             yield was, _numbered(was, now, causes.get(instance_id), work), True
         elif was != now:
             yield was, now, False
@@ -175,18 +194,34 @@ def _ask(change: Change, ask: Ask, outcome: _Outcome, work: Work[LineageStore]) 
 
 
 def _decide_waiting(change: Change, outcome: _Outcome, work: Work[LineageStore]) -> None:
-    """Oldest first; each admission counts for those after it."""
-    for request in list(change.requests.values()):
-        if request.state not in (State.UNDECIDED, State.PARKED):
-            continue
+    """Oldest first; each admission counts for those after it. More than a portion goes on in the next transaction, so
+    that no batch holds its tenants for long.
+    """
+    said = 0
+    for request in _to_decide(change, outcome):
         decision = gate.decide(change.world, request, now=work.now)
-        if gate.is_news(request, decision):
-            answered = gate.answered(request, decision)
-            message = translation.decision_message(request, decision, answered.number, work.now)
-            outcome.messages.append((message, change.because.get(request.run_id)))
-            outcome.decisions.append(_row(request, message, change.world, work))
-            change.put(answered)
-            _keep_deadline(request, answered, decision, work)
+        if not gate.is_news(request, decision):
+            continue
+        if said == PORTION:
+            work.schedule(DECIDE, change.world.tenant, work.now)
+            break
+        said += 1
+        answered = gate.answered(request, decision)
+        message = translation.decision_message(request, decision, answered.number, work.now)
+        outcome.messages.append((message, change.because.get(request.run_id)))
+        outcome.decisions.append(_row(request, message, change.world, work))
+        change.put(answered)
+        _keep_deadline(request, answered, decision, work)
+
+
+def _to_decide(change: Change, outcome: _Outcome) -> list[Request]:
+    """What is undecided, and what waits on anything that moved."""
+    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED)]
+    if change.look_again or not waiting:
+        return waiting
+    moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
+    touched = change.world.graph.gated_by({*moved, *change.freed})
+    return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
 
 
 def _row(request: Request, message: Any, world: World, work: Work[LineageStore]) -> dict[str, Any]:
@@ -197,7 +232,7 @@ def _row(request: Request, message: Any, world: World, work: Work[LineageStore])
         "answer": message.type,
         "decided_at": work.now,
         "said": message.model_dump(mode="json"),
-        "seen": dict(islice(gate.seen_by(world, request).items(), LIST_LIMIT)),
+        "seen": dict(islice(gate.seen_by(world, request), LIST_LIMIT)),
     }
 
 

@@ -99,6 +99,14 @@ def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
     return on_requests_status
 
 
+async def on_portions(due: Sequence[Due], work: LineageWork) -> None:
+    """Go on deciding what waits in these tenants: the last transaction said as much as one may."""
+    changes = await _load((one.ref for one in due), work)
+    for change in changes.values():
+        change.look_again = True
+    await conclude(list(changes.values()), work)
+
+
 async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
     """Look again at the tenants of requests whose deadline has come: each is released now, or expires."""
     requests = await work.store.requests([UUID(one.ref) for one in due])

@@ -32,16 +32,41 @@ from services.lineage.domain.world import Cause, Flow, Heard, Instance, Read, Up
 
 Row = RowMapping
 
-INSTANCES = "select * from instances where tenant = any(cast(:tenants as text[])) order by instance_id"
-FLOWS = """
-select f.*, v.run_id as v_run_id, v.attempt as v_attempt, v.started_at as v_started_at, v.ended_at as v_ended_at,
-    v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms
-from flows f left join versions v on v.version_id = f.completion_id
-where f.tenant = any(cast(:tenants as text[])) order by f.instance_id, f.place
+_SINCE = "s.tenant = :tenant and s.revision > :since"
+INSTANCES = f"""
+select i.*, s.seq, s.announced_at, s.old_status, s.cause, s.answers
+from standings s join instances i using (instance_id) where {_SINCE} order by i.instance_id
 """
-EDGES = "select * from edges where tenant = any(cast(:tenants as text[])) order by instance_id, place, flow_kind"
-LIVE_REQUESTS = """
-select * from open_requests where tenant = any(cast(:tenants as text[])) and state <> 'ended' order by asked_at, run_id
+FLOWS = f"""
+select f.*, s.answers, v.run_id as v_run_id, v.attempt as v_attempt, v.started_at as v_started_at,
+    v.ended_at as v_ended_at, v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms
+from standings s join flows f using (instance_id) left join versions v on v.version_id = f.completion_id
+where {_SINCE} order by f.instance_id, f.place
+"""
+EDGES = f"""
+select e.* from standings s join edges e using (instance_id) where {_SINCE} order by e.instance_id, e.place, e.flow_kind
+"""
+REQUESTS = """
+select * from open_requests where tenant = :tenant and revision > :since and (state <> 'ended' or :since >= 0)
+"""
+UPDATE_STANDINGS = """
+update standings s set revision = n.revision, seq = n.seq, announced_at = n.announced_at, status = n.status,
+    old_status = n.old_status, cause = cast(n.cause as jsonb), answers = cast(n.answers as jsonb)
+from unnest(
+    cast(:ids as uuid[]), cast(:revisions as bigint[]), cast(:seqs as bigint[]), cast(:ats as timestamptz[]),
+    cast(:statuses as text[]), cast(:old_statuses as text[]), cast(:causes as text[]), cast(:answers as text[])
+) as n (instance_id, revision, seq, announced_at, status, old_status, cause, answers)
+where s.instance_id = n.instance_id
+"""
+INSERT_STANDINGS = """
+insert into standings (instance_id, tenant, revision, seq, announced_at, status, old_status, cause, answers)
+select instance_id, tenant, revision, seq, announced_at, status, old_status, cast(cause as jsonb),
+    cast(answers as jsonb)
+from unnest(
+    cast(:ids as uuid[]), cast(:tenants as text[]), cast(:revisions as bigint[]), cast(:seqs as bigint[]),
+    cast(:ats as timestamptz[]), cast(:statuses as text[]), cast(:old_statuses as text[]), cast(:causes as text[]),
+    cast(:answers as text[])
+) as n (instance_id, tenant, revision, seq, announced_at, status, old_status, cause, answers)
 """
 VERSIONS_AT = """
 select v.version_id
@@ -200,6 +225,8 @@ def _flow_of(row: Row) -> Flow:
                 confirms=row["v_confirms"],
             )
         )
+    answer = row["answers"].get(row["kind"])
+    freshness, reason, stale_by_version, old_status = answer or (FlowStatus.NOT_INITIALIZED, None, None, None)
     return Flow(
         kind=FlowKind(row["kind"]),
         deployment=row["deployment"],
@@ -212,10 +239,10 @@ def _flow_of(row: Row) -> Flow:
         last_run_at=row["last_run_at"],
         last_data_date=row["last_data_date"],
         open_run_id=row["open_run_id"],
-        freshness=FlowStatus(row["freshness"]),
-        reason=row["reason"],
-        stale_by_version=row["stale_by_version"],
-        old_status=FlowStatus(row["old_status"]) if row["old_status"] else None,
+        freshness=FlowStatus(freshness),
+        reason=reason,
+        stale_by_version=stale_by_version,
+        old_status=FlowStatus(old_status) if old_status else None,
     )
 
 
@@ -247,7 +274,6 @@ def _upstream_of(row: Row) -> Upstream:
 
 
 def instance_row(instance: Instance) -> dict[str, Any]:
-    cause = instance.cause
     return {
         "instance_id": instance.instance_id,
         "tenant": instance.tenant,
@@ -258,25 +284,38 @@ def instance_row(instance: Instance) -> dict[str, Any]:
         "definition_digest": instance.definition_digest,
         "definition_changed_at": instance.definition_changed_at,
         "retired_at": instance.retired_at,
-        "status": instance.status,
-        "old_status": instance.old_status,
-        "cause": None
-        if cause is None
-        else {
-            "run_id": cause.run_id,
-            "version_id": cause.version_id,
-            "instance_id": cause.instance_id,
-            "path": cause.path,
-        },
-        "seq": instance.seq,
-        "announced_at": instance.announced_at,
         "heard": instance.heard,
     }
 
 
+def standing_columns(changed: Sequence[Instance]) -> dict[str, list[Any]]:
+    """The answers last given, column by column."""
+    return {
+        "ids": [one.instance_id for one in changed],
+        "tenants": [one.tenant for one in changed],
+        "seqs": [one.seq for one in changed],
+        "ats": [one.announced_at for one in changed],
+        "statuses": [one.status for one in changed],
+        "old_statuses": [one.old_status for one in changed],
+        "causes": [_cause_text(one.cause) for one in changed],
+        "answers": [
+            json.dumps({f.kind: (f.freshness, f.reason, f.stale_by_version, f.old_status) for f in one.flows})
+            for one in changed
+        ],
+    }
+
+
+def _cause_text(cause: Cause | None) -> str | None:
+    if cause is None:
+        return None
+    run_id, version_id = (str(one) if one else None for one in (cause.run_id, cause.version_id))
+    said = {"run_id": run_id, "version_id": version_id, "instance_id": str(cause.instance_id), "path": cause.path}
+    return json.dumps(said)
+
+
 def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict[str, Any]]:
     for place, flow in enumerate(after.flows):
-        stays = before is not None and place < len(before.flows) and before.flows[place] == flow
+        stays = before is not None and place < len(before.flows) and before.flows[place].facts == flow.facts
         if not stays:
             yield {
                 "instance_id": after.instance_id,
@@ -293,10 +332,6 @@ def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict
                 "last_run_at": flow.last_run_at,
                 "last_data_date": flow.last_data_date,
                 "open_run_id": flow.open_run_id,
-                "freshness": flow.freshness,
-                "reason": flow.reason,
-                "stale_by_version": flow.stale_by_version,
-                "old_status": flow.old_status,
             }
 
 

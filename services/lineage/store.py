@@ -1,13 +1,12 @@
 """All SQL of lineage, in the caller's transaction.
 
-The fact not to break: whoever writes a tenant's rows has taken its lock first (`lock`, sorted). Loading costs a
-constant number of statements per batch, saving one per table.
+The fact not to break: whoever writes a tenant's rows has taken its lock first (`lock`, sorted), and counts the change
+(`advance`). Loading costs four statements per tenant that others changed, saving one per table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,23 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.lineage import rows
 from services.lineage.domain.endings import Completion, Past, Run
-from services.lineage.domain.gate import Request, State
+from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, World
+from services.lineage.mirror import Loaded, Mirror
 from shared.postgres import execute, fetch
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A tenant as stored: its world, and its requests that have no end, oldest first."""
-
-    world: World
-    requests: Mapping[UUID, Request]
-
-
 class LineageStore:
-    def __init__(self, conn: AsyncConnection) -> None:
+    def __init__(self, conn: AsyncConnection, mirror: Mirror | None = None) -> None:
         self._conn = conn
+        self._mirror = mirror or Mirror()
+        self._revisions: dict[str, int] = {}
 
     async def lock(self, tenants: Collection[str]) -> None:
         """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""
@@ -45,30 +39,62 @@ class LineageStore:
             """,
             names=names,
         )
-        await fetch(
+        found = await fetch(
             self._conn,
-            "select 1 from tenants where tenant = any(cast(:names as text[])) order by tenant for update",
+            """
+            select tenant, revision from tenants where tenant = any(cast(:names as text[])) order by tenant for update
+            """,
             names=names,
         )
+        self._revisions |= {row["tenant"]: row["revision"] for row in found}
 
     async def load(self, tenants: Collection[str]) -> dict[str, Loaded]:
-        """The whole of these tenants, in four statements."""
-        of: dict[str, Any] = {"tenants": sorted(set(tenants))}
+        """These tenants, which are locked: from memory, as far as nobody else has changed them since."""
+        return {tenant: await self._loaded(tenant, self._revisions[tenant]) for tenant in sorted(set(tenants))}
+
+    async def read(self, tenant: str) -> Loaded:
+        """The tenant as it is at one instant, without its lock. The first statement of its transaction."""
+        await execute(self._conn, "set transaction isolation level repeatable read read only")
+        found = await fetch(self._conn, "select revision from tenants where tenant = :tenant", tenant=tenant)
+        revision = found[0]["revision"] if found else 0
+        loaded = await self._loaded(tenant, revision)
+        if found:
+            self._mirror.put(revision, loaded)
+        return loaded
+
+    async def _loaded(self, tenant: str, revision: int) -> Loaded:
+        known = self._mirror.get(tenant)
+        if known is not None and known.revision == revision:
+            return known.loaded
+        usable = known if known is not None and known.revision < revision else None
+        of: dict[str, Any] = {"tenant": tenant, "since": usable.revision if usable else -1}
         instances = await fetch(self._conn, rows.INSTANCES, **of)
         flows = await fetch(self._conn, rows.FLOWS, **of)
         edges = await fetch(self._conn, rows.EDGES, **of)
-        requests = await fetch(self._conn, rows.LIVE_REQUESTS, **of)
-        known = rows.instances_of(instances, flows, edges)
-        loaded = {}
-        for tenant in of["tenants"]:
-            asked = {row["run_id"]: rows.request_of(row) for row in requests if row["tenant"] == tenant}
-            world = World(
-                tenant,
-                {instance.instance_id: instance for instance in known if instance.tenant == tenant},
-                open_runs_of(asked.values()),
-            )
-            loaded[tenant] = Loaded(world, asked)
-        return loaded
+        requests = await fetch(self._conn, rows.REQUESTS, **of)
+        changed = rows.instances_of(instances, flows, edges)
+        world = usable.loaded.world if usable else World(tenant, {})
+        asked = {**usable.loaded.requests} if usable else {}
+        asked |= {row["run_id"]: rows.request_of(row) for row in requests}
+        return Loaded.of(world.with_instances(changed), asked.values())
+
+    async def advance(self, changed: Collection[Loaded]) -> Callable[[], None]:
+        """Count these tenants as changed. The answer remembers them so; call it after the commit."""
+        names = [loaded.world.tenant for loaded in changed]
+        await execute(
+            self._conn, "update tenants set revision = revision + 1 where tenant = any(cast(:names as text[]))",
+            names=names,
+        )  # fmt: skip
+        kept = [(self._next_revision(loaded.world.tenant), loaded) for loaded in changed]
+
+        def remember() -> None:
+            for revision, loaded in kept:
+                self._mirror.put(revision, loaded)
+
+        return remember
+
+    def _next_revision(self, tenant: str) -> int:
+        return self._revisions[tenant] + 1
 
     async def owners(self, instance_ids: Collection[UUID]) -> dict[UUID, str]:
         """Instance → its tenant, of whichever tenant."""
@@ -156,11 +182,22 @@ class LineageStore:
         return {row["run_id"]: row["ended_at"] for row in found}
 
     async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
-        """Before and after of each; edges and flows are touched only where they differ."""
-        await self._upsert("instances", ("instance_id",), [rows.instance_row(after) for _, after in changed])
+        """Before and after of each. Definitions, facts and edges are touched only where they differ."""
+        defined = [after for before, after in changed if before is None or before.definition != after.definition]
+        await self._upsert("instances", ("instance_id",), [rows.instance_row(after) for after in defined])
         flows = [row for before, after in changed for row in rows.changed_flow_rows(before, after)]
-        gone = [key for before, after in changed for key in rows.gone_flows(before, after)]
         await self._upsert("flows", ("instance_id", "kind"), flows)
+        await self._delete_flows([key for before, after in changed for key in rows.gone_flows(before, after)])
+        await self._rewire([after for before, after in changed if rows.rewired(before, after)])
+        await self._save_standings(rows.UPDATE_STANDINGS, [after for before, after in changed if before is not None])
+        await self._save_standings(rows.INSERT_STANDINGS, [after for before, after in changed if before is None])
+
+    async def _save_standings(self, sql: str, changed: Sequence[Instance]) -> None:
+        if changed:
+            revisions = [self._next_revision(instance.tenant) for instance in changed]
+            await execute(self._conn, sql, revisions=revisions, **rows.standing_columns(changed))
+
+    async def _delete_flows(self, gone: Sequence[FlowKey]) -> None:
         if gone:
             await execute(
                 self._conn,
@@ -170,7 +207,8 @@ class LineageStore:
                 """,
                 ids=[key.instance_id for key in gone], kinds=[key.kind for key in gone],
             )  # fmt: skip
-        rewired = [after for before, after in changed if rows.rewired(before, after)]
+
+    async def _rewire(self, rewired: Sequence[Instance]) -> None:
         if rewired:
             ids = [instance.instance_id for instance in rewired]
             await execute(self._conn, "delete from edges where instance_id = any(cast(:ids as uuid[]))", ids=ids)
@@ -182,7 +220,8 @@ class LineageStore:
             )
 
     async def save_requests(self, requests: Collection[Request]) -> None:
-        await self._upsert("open_requests", ("run_id",), [rows.request_row(request) for request in requests])
+        batch = [{**rows.request_row(request), "revision": self._next_revision(request.tenant)} for request in requests]
+        await self._upsert("open_requests", ("run_id",), batch)
 
     async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
         if decisions:
@@ -221,12 +260,3 @@ class LineageStore:
             """,
             rows=rows.dumps(batch),
         )
-
-
-def open_runs_of(requests: Iterable[Request]) -> dict[FlowKey, frozenset[UUID]]:
-    """Flow → the runs admitted and not yet ended."""
-    found: dict[FlowKey, set[UUID]] = {}
-    for request in requests:
-        if request.state is State.ADMITTED:
-            found.setdefault(FlowKey(request.instance_id, request.kind), set()).add(request.run_id)
-    return {key: frozenset(runs) for key, runs in found.items()}

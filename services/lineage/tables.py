@@ -1,7 +1,8 @@
 """Every table of lineage. All rows of a tenant are written under the lock of its row in `tenants`.
 
-`instances`, `flows` and `edges` are the definition with the answer last given; `runs` and `versions` are what the runs
-said, from which every answer can be worked out again; `open_requests` and `decisions` are what was asked and answered.
+`instances`, `flows` and `edges` are the definition and the facts, `standings` the answer last given; `runs` and
+`versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
+what was asked and answered.
 """
 
 from sqlalchemy import (
@@ -29,7 +30,11 @@ messaging_tables(metadata)
 _AT = DateTime(timezone=True)
 _HOT = {"fillfactor": "75"}
 
-tenants = Table("tenants", metadata, Column("tenant", Text, primary_key=True))
+tenants = Table(
+    "tenants", metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),  # counts what was changed of it
+)  # fmt: skip
 
 instances = Table(
     "instances", metadata,
@@ -42,11 +47,6 @@ instances = Table(
     Column("definition_digest", Text),
     Column("definition_changed_at", _AT),
     Column("retired_at", _AT),
-    Column("status", Text, nullable=False),
-    Column("old_status", Text),
-    Column("cause", JSONB),
-    Column("seq", BigInteger, nullable=False),
-    Column("announced_at", _AT),
     Column("heard", JSONB, nullable=False),  # per partition the newest command applied: a replay changes nothing
     UniqueConstraint("tenant", "name", name="instances_tenant_name", deferrable=True, initially="deferred"),
     postgresql_with=_HOT,
@@ -68,13 +68,24 @@ flows = Table(
     Column("last_run_at", _AT),
     Column("last_data_date", Date),
     Column("open_run_id", Uuid),
-    Column("freshness", Text, nullable=False),
-    Column("reason", Text),
-    Column("stale_by_version", Text),
-    Column("old_status", Text),
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("flows_of_tenant", flows.c.tenant)
+
+standings = Table(
+    "standings", metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),  # of its tenant, by which it, its flows or its edges last changed
+    Column("seq", BigInteger, nullable=False),
+    Column("announced_at", _AT),
+    Column("status", Text, nullable=False),
+    Column("old_status", Text),
+    Column("cause", JSONB),
+    Column("answers", JSONB, nullable=False),  # flow kind → freshness, reason, why stale by version, old status
+    postgresql_with={"fillfactor": "50"},
+)  # fmt: skip
+Index("standings_of_tenant", standings.c.tenant)
 
 edges = Table(
     "edges", metadata,
@@ -167,6 +178,7 @@ open_requests = Table(
     Column("number", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("asked_at", _AT, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))

@@ -91,7 +91,11 @@ def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref:
     for flow in after.flows:
         key = FlowKey(after.instance_id, flow.kind)
         known = change.roots.get(key)
-        change.roots[key] = Root(ref, changed=redefined or (known is not None and known.changed))
+        change.roots[key] = Root(
+            ref,
+            changed=redefined or (known is not None and known.changed),
+            appeared=before is None or before.flow(flow.kind) is None or (known is not None and known.appeared),
+        )
     match command:
         case wire.RegisterInstance():
             change.said[after.instance_id] = "instance.registered", command.actor

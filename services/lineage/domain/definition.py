@@ -23,7 +23,7 @@ from runtide_schemas.vocabulary import (
     run_type_of,
 )
 
-from services.lineage.domain.graph import FlowKey, Graph
+from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Flow, Instance, Upstream, World, edges_into, resolve
 
 
@@ -180,15 +180,7 @@ def _wired(world: World, instance: Instance) -> Instance | Rejected:
     fault = _edges_wrong(instance, after)
     if fault:
         return Rejected(Code.INVALID_COMMAND, fault)
-    read_by_others = any(
-        upstream.instance_id == instance.instance_id
-        for other in world.instances.values()
-        if other.instance_id != instance.instance_id
-        for upstream in other.upstreams
-    )
-    # nobody reads it yet: a cycle could only lie within it
-    graph = after.graph if read_by_others else Graph(edges_into(instance, after.instances))
-    cycle = graph.cycle()
+    cycle = after.graph.cycle_through([FlowKey(instance.instance_id, flow.kind) for flow in instance.flows])
     if cycle:
         return Rejected(Code.INVALID_COMMAND, f"cycle: {' → '.join(after.name_of(key) for key in cycle)}")
     return instance

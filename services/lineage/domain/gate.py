@@ -6,7 +6,7 @@ blocks. Every answer is a value; none raises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -177,8 +177,11 @@ def _gated(world: World, request: Request, target: Target, flow: Flow, now: date
 
 def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     """Every flow above through gating edges that is not ready, each once; `running` is not ready."""
-    named = (_standing(world, upstream) for upstream in world.graph.above(key))
-    return tuple(blocked for blocked in named if blocked.status is not InstanceStatus.READY)
+    known = world.blockers.get(key)
+    if known is None:
+        named = (_standing(world, upstream) for upstream in world.graph.above(key))
+        known = world.blockers[key] = tuple(one for one in named if one.status is not InstanceStatus.READY)
+    return known
 
 
 def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
@@ -245,16 +248,14 @@ def flow_asked(world: World, request: Request) -> FlowKey:
     return FlowKey(request.instance_id, flow.kind if flow else request.kind)
 
 
-def seen_by(world: World, request: Request) -> dict[str, dict[str, str | None]]:
-    """What a decision saw: each flow above, and the flow itself, with its status and version."""
+def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """What a decision saw: the flow itself and each flow above, nearest first, with its status and version."""
     key = flow_asked(world, request)
-    seen: dict[str, dict[str, str | None]] = {}
     for upstream in (key, *world.graph.above(key)):
         flow = world.flow(upstream)
         version = flow.version if flow else None
-        status = _standing(world, upstream).status
-        seen[world.name_of(upstream)] = {"status": status, "version_id": str(version.version_id) if version else None}
-    return seen
+        seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}
+        yield world.name_of(upstream), seen
 
 
 def _standing(world: World, key: FlowKey) -> Blocked:

@@ -1,21 +1,25 @@
 """Who reads whom: edges between flows, the order that they force, and what lies above and below.
 
-The fact not to break: edges have no cycle. `cycle()` is asked before an edge is kept; everything else relies on it.
+The fact not to break: edges have no cycle. `cycle_through` is asked before an edge is kept; everything else relies on
+it.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
+import numpy as np
 from runtide_schemas.vocabulary import EdgeKind, FlowKind
 
+from services.lineage.domain.reach import Arrows
+
 N = TypeVar("N")
+PATH_LIMIT = 100
 
 
 class FlowKey(NamedTuple):
@@ -34,97 +38,175 @@ class Edge:
     kind: EdgeKind
     role: str
 
+    @property
+    def gates(self) -> bool:
+        """The upstream must be ready before the downstream may run."""
+        return self.kind.gates
+
+    @property
+    def propagates(self) -> bool:
+        """What makes the upstream stale by version makes the downstream so too."""
+        return self.kind.propagates
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What lies below some roots. `parents`: each flow reached → the flow that it was reached from, in breadth-first
-    order; a root is in it only if it also lies below another root.
+    """What lies below some roots. `parents`: each flow reached → the flow that it was reached from, nearest first; a
+    root is in it only if it also lies below another root.
     """
 
     roots: frozenset[FlowKey]
     parents: Mapping[FlowKey, FlowKey]
 
     def path_to(self, key: FlowKey) -> tuple[FlowKey, ...]:
-        """From the nearest root to the flow, both included."""
+        """From the nearest root to the flow, both included; of a long way the root and its last hundred."""
         path = [key]
-        while True:
-            parent = self.parents.get(path[-1])
-            if parent is None:
-                break
+        while (parent := self.parents.get(path[-1])) is not None:
             path.append(parent)
             if parent in self.roots:
                 break
-        return tuple(reversed(path))
+        path.reverse()
+        return tuple(path) if len(path) <= PATH_LIMIT else (path[0], *path[1 - PATH_LIMIT :])
 
 
 class Graph:
-    """The edges of one tenant, indexed both ways. Costs O(edges) to build."""
+    """The edges of one tenant, indexed both ways. Building costs O(edges); `rewired` what it touches."""
 
     def __init__(self, edges: Iterable[Edge]) -> None:
-        self.edges: tuple[Edge, ...] = tuple(edges)
-        above: dict[FlowKey, list[Edge]] = {}
-        below: dict[FlowKey, list[Edge]] = {}
-        for edge in self.edges:
-            above.setdefault(edge.downstream, []).append(edge)
-            below.setdefault(edge.upstream, []).append(edge)
-        self._above, self._below = above, below
+        into: dict[FlowKey, list[Edge]] = {}
+        for edge in edges:
+            into.setdefault(edge.downstream, []).append(edge)
+        self._into: dict[FlowKey, tuple[Edge, ...]] = {key: tuple(above) for key, above in into.items()}
+        self._out_of = _turned_round(self._into)
+
+    @property
+    def edges(self) -> Iterator[Edge]:
+        for above in self._into.values():
+            yield from above
 
     def into(self, key: FlowKey) -> Sequence[Edge]:
         """The edges that the flow reads, in the order of registration."""
-        return self._above.get(key, ())
+        return self._into.get(key, ())
 
     def out_of(self, key: FlowKey) -> Sequence[Edge]:
         """The edges of those that read the flow."""
-        return self._below.get(key, ())
+        return self._out_of.get(key, ())
 
-    def cycle(self) -> tuple[FlowKey, ...] | None:
-        """One cycle in the direction of the data, its first flow again at its end; None if there is none."""
-        try:
-            self._sorter().prepare()
-        except CycleError as error:
-            found: list[FlowKey] = error.args[1]
-            return tuple(found)
+    def rewired(self, into: Mapping[FlowKey, Sequence[Edge]]) -> Graph:
+        """The same with other edges into these flows."""
+        graph = Graph(())
+        graph._into, graph._out_of = dict(self._into), dict(self._out_of)
+        gone = [edge for key in into for edge in self.into(key)]
+        for upstream in {edge.upstream for edge in gone}:
+            left = tuple(edge for edge in self.out_of(upstream) if edge.downstream not in into)
+            _put(graph._out_of, upstream, left)
+        for key, edges in into.items():
+            _put(graph._into, key, tuple(edges))
+        for upstream, new in _turned_round({key: tuple(edges) for key, edges in into.items()}).items():
+            graph._out_of[upstream] = (*graph._out_of.get(upstream, ()), *new)
+        return graph
+
+    def cycle_through(self, keys: Collection[FlowKey]) -> tuple[FlowKey, ...] | None:
+        """A cycle that these flows are on, in the direction of the data, its first flow again at its end."""
+        for key in keys:
+            parents: dict[FlowKey, FlowKey] = {}
+            waiting = [key]
+            while waiting:
+                here = waiting.pop()
+                for edge in self.out_of(here):
+                    if edge.downstream == key:
+                        return (*reversed(_climbed(parents, here)), key)
+                    if edge.downstream not in parents:
+                        parents[edge.downstream] = here
+                        waiting.append(edge.downstream)
         return None
 
     @cached_property
     def rank(self) -> Mapping[FlowKey, int]:
-        """Flow → its place in one topological order; only of flows that have an edge."""
-        return {key: place for place, key in enumerate(self._sorter().static_order())}
+        """Flow → how many flows lie one after the other above it; only of flows that have an edge."""
+        return {self._keys[node]: depth for depth, layer in enumerate(self._all.layers()) for node in layer}
 
     def sorted(self, keys: Iterable[FlowKey]) -> list[FlowKey]:
         """Upstreams before those that read them."""
         return sorted(keys, key=lambda key: self.rank.get(key, -1))
 
-    def below(self, roots: Collection[FlowKey]) -> Reach:
-        """Everything below the roots along propagating edges, each visited once, nearest first."""
-        parents: dict[FlowKey, FlowKey] = {}
-        start = frozenset(roots)
-        waiting = deque(roots)
-        while waiting:
-            key = waiting.popleft()
-            for edge in self.out_of(key):
-                if edge.kind.propagates and edge.downstream not in parents:
-                    parents[edge.downstream] = key
-                    if edge.downstream not in start:
-                        waiting.append(edge.downstream)
-        return Reach(start, parents)
+    def below(self, roots: Collection[FlowKey], stopped: Collection[FlowKey] = ()) -> Reach:
+        """Everything below the roots along propagating edges, each visited once, nearest first; a flow of `stopped` is
+        not reached, nor what only lies below it.
+        """
+        flags = None
+        if stopped:
+            flags = np.zeros(len(self._keys), dtype=np.bool_)
+            flags[[self._number[key] for key in stopped if key in self._number]] = True
+        found = self._readers.walk([self._number[key] for key in roots if key in self._number], flags)
+        keys, parents = self._keys, found.parents.tolist()
+        return Reach(frozenset(roots), {keys[node]: keys[parents[node]] for node in found.order})
 
     def above(self, key: FlowKey) -> list[FlowKey]:
         """Every flow upstream of this one through gating edges, each once, nearest first, without the flow itself."""
-        seen: dict[FlowKey, None] = {}
-        waiting = deque([key])
-        while waiting:
-            for edge in self.into(waiting.popleft()):
-                if edge.kind.gates and edge.upstream not in seen and edge.upstream != key:
-                    seen[edge.upstream] = None
-                    waiting.append(edge.upstream)
-        return list(seen)
+        if key not in self._number:
+            return []
+        return [self._keys[node] for node in self._gates.walk([self._number[key]]).order]
 
-    def _sorter(self) -> TopologicalSorter[FlowKey]:
-        sorter: TopologicalSorter[FlowKey] = TopologicalSorter()
-        for edge in self.edges:
-            sorter.add(edge.downstream, edge.upstream)
-        return sorter
+    def gated_by(self, keys: Collection[FlowKey]) -> set[FlowKey]:
+        """These flows, and every flow that may have to wait for one of them."""
+        found = self._gated.walk([self._number[key] for key in keys if key in self._number])
+        return {*keys, *(self._keys[node] for node in found.order)}
+
+    # -- as arrays -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _keys(self) -> list[FlowKey]:
+        """Number → flow, of flows that have an edge."""
+        return list(dict.fromkeys([*self._out_of, *self._into]))
+
+    @cached_property
+    def _number(self) -> dict[FlowKey, int]:
+        return {key: number for number, key in enumerate(self._keys)}
+
+    @cached_property
+    def _readers(self) -> Arrows:
+        return self._arrows([edge for edge in self.edges if edge.propagates])
+
+    @cached_property
+    def _gates(self) -> Arrows:
+        return self._arrows([edge for edge in self.edges if edge.gates], upwards=True)
+
+    @cached_property
+    def _gated(self) -> Arrows:
+        return self._arrows([edge for edge in self.edges if edge.gates])
+
+    @cached_property
+    def _all(self) -> Arrows:
+        return self._arrows(list(self.edges))
+
+    def _arrows(self, edges: Sequence[Edge], *, upwards: bool = False) -> Arrows:
+        number = self._number
+        sources = np.fromiter((number[edge.upstream] for edge in edges), dtype=np.intp, count=len(edges))
+        targets = np.fromiter((number[edge.downstream] for edge in edges), dtype=np.intp, count=len(edges))
+        return Arrows(len(number), targets, sources) if upwards else Arrows(len(number), sources, targets)
+
+
+def _turned_round(into: Mapping[FlowKey, Sequence[Edge]]) -> dict[FlowKey, tuple[Edge, ...]]:
+    found: dict[FlowKey, list[Edge]] = {}
+    for edges in into.values():
+        for edge in edges:
+            found.setdefault(edge.upstream, []).append(edge)
+    return {key: tuple(edges) for key, edges in found.items()}
+
+
+def _put(index: dict[FlowKey, tuple[Edge, ...]], key: FlowKey, edges: tuple[Edge, ...]) -> None:
+    if edges:
+        index[key] = edges
+    else:
+        index.pop(key, None)
+
+
+def _climbed(parents: Mapping[FlowKey, FlowKey], key: FlowKey) -> list[FlowKey]:
+    path = [key]
+    while path[-1] in parents:
+        path.append(parents[path[-1]])
+    return path
 
 
 def batches(readers: Mapping[N, Collection[N]]) -> list[list[N]]:

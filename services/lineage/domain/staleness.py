@@ -7,11 +7,12 @@ makes its readers ready again without a run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
 from uuid import UUID
 
-from runtide_schemas.vocabulary import FlowStatus, InstanceStatus, OnUpstream
+from runtide_schemas.vocabulary import FlowStatus, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
 from services.lineage.domain.graph import Edge, FlowKey, Reach
@@ -21,12 +22,14 @@ from services.lineage.domain.world import Cause, Flow, Instance, World
 @dataclass(frozen=True, slots=True)
 class Root:
     """A flow whose facts moved. `changed`: it has another version or definition than before, so that those below must
-    run again; else (it started, failed, was confirmed) they are only asked how they are. `ref` names the change, the
-    same whenever it is told.
+    run again. `appeared`: it was not there before, and those that named it are asked how they are. Else (it started,
+    failed, was confirmed) they are asked only if it is no longer stale. `ref` names the change, the same whenever it is
+    told.
     """
 
     ref: str
     changed: bool
+    appeared: bool = False
     run_id: UUID | None = None
     version_id: UUID | None = None
 
@@ -53,21 +56,88 @@ class Restated:
 
 
 def restate(world: World, roots: Mapping[FlowKey, Root]) -> Restated:
-    """Ask again how the roots and all that is below them are."""
-    below_all = world.graph.below(roots)
-    below_changes = world.graph.below([key for key, root in roots.items() if root.changed])
-    flows: dict[FlowKey, Flow] = {}
-    for key in world.graph.sorted({*roots, *below_all.parents}):
+    """Ask again how the roots are, and those below whose answer may have moved with theirs.
+
+    First upstreams before their readers, as far as versions moved or staleness went away; then staleness spreads, and
+    stops at what is stale already. So the cost is that of the edges out of what moved.
+    """
+    turned = _asked_again(world, roots)
+    graph = world.graph
+    starts = [key for key, flow in turned.flows.items() if _is_stale(flow) and not _is_stale(world.flow(key))]
+    spread = graph.below(starts, stopped=_not_to_turn(world, turned.flows)) if starts else Reach(frozenset(), {})
+    flows = dict(turned.flows)
+    for key, parent in spread.parents.items():
         flow = flows.get(key) or world.flow(key)
         if flow is not None:
-            flows[key] = answered(world.instances[key.instance_id], flow, key, world, flows)
+            flows[key] = _with_answer(world, key, flow, f"{world.name_of(parent)} is stale itself")
+    further = {key: parent for key, parent in spread.parents.items() if key not in turned.parents}
+    reach = Reach(frozenset(roots), turned.parents | further)
     after = world.with_flows(flows)
     return Restated(
         world=after,
-        causes=_causes(world, roots, below_all),
-        newly_stale=_newly_stale(world, after, roots, below_changes),
-        asks=tuple(_asks(after, roots, below_changes)),
+        causes=_causes(world, after, roots, reach),
+        newly_stale=_newly_stale(world, after, roots, reach),
+        asks=tuple(_asks(after, roots)),
     )
+
+
+@dataclass(slots=True)
+class _Turned:
+    """`flows`: those that were asked again, upstreams first. `parents`: flow → what above it made us ask."""
+
+    flows: dict[FlowKey, Flow] = field(default_factory=dict)
+    parents: dict[FlowKey, FlowKey] = field(default_factory=dict)
+
+
+def _asked_again(world: World, roots: Mapping[FlowKey, Root]) -> _Turned:
+    turned, rank = _Turned(), world.graph.rank
+    moved_above: dict[FlowKey, list[Edge]] = {key: [] for key in roots}
+    waiting = [(rank.get(key, -1), key) for key in roots]
+    heapify(waiting)
+    while waiting:
+        _, key = heappop(waiting)
+        flow, root = world.flow(key), roots.get(key)
+        if flow is None or key in turned.flows:
+            continue
+        now = turned.flows[key] = _asked(world, key, flow, turned.flows, None if root else moved_above[key])
+        cleared = _is_stale(flow) and not _is_stale(now)
+        if not (cleared or (root is not None and (root.changed or root.appeared))):
+            continue
+        for edge in world.graph.out_of(key):
+            if edge.downstream not in moved_above:
+                moved_above[edge.downstream] = []
+                heappush(waiting, (rank[edge.downstream], edge.downstream))
+            moved_above[edge.downstream].append(edge)
+            turned.parents.setdefault(edge.downstream, key)
+    return turned
+
+
+def _asked(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow], moved: Sequence[Edge] | None) -> Flow:
+    """The flow with a fresh answer. `moved`: only along these edges anything moved (None: anything may have)."""
+    if moved is None:
+        return answered(world, key, flow, done)
+    read = _read_by(flow)
+    reasons = (_stale_along(edge, read, world, done) for edge in moved) if flow.version is not None else ()
+    reason = next((reason for reason in reasons if reason is not None), None)
+    if reason is None and _is_stale(flow):
+        return answered(world, key, flow, done)
+    return _with_answer(world, key, flow, reason)
+
+
+def _is_stale(flow: Flow | None) -> bool:
+    return flow is not None and flow.stale_by_version is not None
+
+
+def _not_to_turn(world: World, asked: Mapping[FlowKey, Flow]) -> list[FlowKey]:
+    """The flows that staleness from above does not turn: those stale already, and those that never made a version."""
+    stopped = []
+    for instance in world.instances.values():
+        for known in instance.flows:
+            key = FlowKey(instance.instance_id, known.kind)
+            flow = asked.get(key, known)
+            if flow.stale_by_version is not None or flow.version is None:
+                stopped.append(key)
+    return stopped
 
 
 def blamed(was: Instance | None, now: Instance, cause: Cause | None) -> Cause | None:
@@ -80,44 +150,51 @@ def blamed(was: Instance | None, now: Instance, cause: Cause | None) -> Cause | 
     return cause
 
 
-def answered(instance: Instance, flow: Flow, key: FlowKey, world: World, done: Mapping[FlowKey, Flow]) -> Flow:
-    """The flow with a fresh answer. `done`: flows that were answered earlier in the same pass."""
-    by_version = stale_by_version(instance, flow, key, world, done)
+def answered(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow]) -> Flow:
+    """The flow with a fresh answer, from scratch. `done`: flows that were answered earlier in the same pass."""
+    return _with_answer(world, key, flow, stale_by_version(world, key, flow, done))
+
+
+def _with_answer(world: World, key: FlowKey, flow: Flow, by_version: str | None) -> Flow:
     answer = freshness(
         Evidence(
             has_completed=flow.version is not None,
             newest_end_failed=flow.newest_end_failed,
-            has_date_rule=instance.has_date_rule(flow.kind),
+            has_date_rule=world.instances[key.instance_id].has_date_rule(flow.kind),
             last_data_date=flow.last_data_date,
             stale_by_version=by_version,
         )
     )
+    if (flow.freshness, flow.reason, flow.stale_by_version) == (answer.status, answer.reason, by_version):
+        return flow
     return replace(flow, freshness=answer.status, reason=answer.reason, stale_by_version=by_version)
 
 
-def stale_by_version(
-    instance: Instance, flow: Flow, key: FlowKey, world: World, done: Mapping[FlowKey, Flow]
-) -> str | None:
+def stale_by_version(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow]) -> str | None:
     """Why rule 5 holds, None if it does not. Doubt (a version never read, or not known) makes stale."""
     version = flow.version
     if version is None:
         return None
-    changed_at = instance.definition_changed_at
+    changed_at = world.instances[key.instance_id].definition_changed_at
     if changed_at is not None and (version.started_at is None or version.started_at < changed_at):
         return "its definition changed since its newest run"
-    read = {one.upstream: one.version_id for one in version.reads}
+    read = _read_by(flow)
     for edge in world.graph.into(key):
-        reason = _stale_along(edge, read, world, done) if edge.kind.propagates else None
+        reason = _stale_along(edge, read, world, done)
         if reason is not None:
             return reason
     return None
+
+
+def _read_by(flow: Flow) -> Mapping[FlowKey, UUID | None]:
+    return {one.upstream: one.version_id for one in flow.version.reads} if flow.version else {}
 
 
 def _stale_along(
     edge: Edge, read: Mapping[FlowKey, UUID | None], world: World, done: Mapping[FlowKey, Flow]
 ) -> str | None:
     upstream = done.get(edge.upstream) or world.flow(edge.upstream)
-    if upstream is None:
+    if upstream is None or not edge.propagates:
         return None
     name, was_read = world.name_of(edge.upstream), read.get(edge.upstream)
     if upstream.stale_by_version is not None:
@@ -129,15 +206,16 @@ def _stale_along(
     return f"{name} has another version than the one that it read" if was_read != upstream.version.version_id else None
 
 
-def _causes(world: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:
-    """Instance → its cause: its own root first, else the nearest above."""
+def _causes(before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:
+    """Instance → its cause: its own root first, else the nearest above. Only of roots and of what moved."""
     causes: dict[UUID, Cause] = {}
     for key in (*sorted(roots, key=lambda key: not roots[key].changed), *reach.parents):
-        if key.instance_id in causes or key.instance_id not in world.instances:
+        now = after.instances.get(key.instance_id)
+        if key.instance_id in causes or now is None or (key not in roots and now is before.instances[key.instance_id]):
             continue
         path = (key,) if key in roots else reach.path_to(key)
         root = roots[path[0]]
-        causes[key.instance_id] = Cause(root.run_id, root.version_id, path[0].instance_id, _names(world, path))
+        causes[key.instance_id] = Cause(root.run_id, root.version_id, path[0].instance_id, _names(after, path))
     return causes
 
 
@@ -150,16 +228,20 @@ def _newly_stale(
     before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach
 ) -> dict[FlowKey, tuple[FlowKey, ...]]:
     affected: dict[FlowKey, list[FlowKey]] = {key: [] for key in roots}
-    for key in reach.parents:
+    root_of = {key: key for key in roots}
+    for key, parent in reach.parents.items():
+        root = root_of.setdefault(key, root_of[parent])
         was, now = before.flow(key), after.flow(key)
-        if was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
-            affected[reach.path_to(key)[0]].append(key)
+        if root != key and was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
+            affected[root].append(key)
     return {key: tuple(flows) for key, flows in affected.items()}
 
 
-def _asks(world: World, roots: Mapping[FlowKey, Root], reach: Reach) -> Iterable[Ask]:
+def _asks(world: World, roots: Mapping[FlowKey, Root]) -> Iterable[Ask]:
+    """Also those that the pass did not come to: whoever is stale already may have nothing waiting for it."""
+    if not world.refreshing:
+        return
+    reach = world.graph.below([key for key, root in roots.items() if root.changed])
     for key in reach.parents:
-        flow, instance = world.flow(key), world.instances.get(key.instance_id)
-        live = instance is not None and instance.retired_at is None
-        if live and flow is not None and flow.on_upstream is OnUpstream.REFRESH:
+        if key in world.refreshing and world.flow(key) is not None:
             yield Ask(key, roots[reach.path_to(key)[0]].ref)

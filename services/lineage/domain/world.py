@@ -5,7 +5,7 @@ Everything here is a frozen value; a change is a new `Instance` in a new `World`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
@@ -90,6 +90,21 @@ class Flow:
         """What is shown: `running` over the answer underneath."""
         return FlowStatus.RUNNING if self.open_run_id else self.freshness
 
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        """Its definition and what its runs left behind: all but the answer."""
+        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
+        runs = (self.newest_end_failed, self.last_run_id, self.last_run_at, self.last_data_date, self.open_run_id)
+        return policy, self.version, runs
+
+    @property
+    def face(self) -> tuple[Any, ...]:
+        """All of it that others are told."""
+        version = (self.version.version_id, self.version.verified_at) if self.version else None
+        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
+        runs = (self.open_run_id, self.last_run_id, self.last_run_at, self.last_data_date)
+        return policy, version, runs, self.freshness, self.reason
+
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
@@ -169,11 +184,32 @@ class Instance:
         return next((status for status in WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED)
 
     @property
+    def definition(self) -> tuple[Any, ...]:
+        """What commands made of it, without flows and edges."""
+        digest = (self.definition_digest, self.definition_changed_at)
+        return self.name, self.instance_type, self.update_frequency, self.owner, digest, self.retired_at, self.heard
+
+    @property
+    def face(self) -> tuple[Any, ...]:
+        """All of it that others are told, but for the number and the reason of the telling."""
+        own = (self.name, self.instance_type, self.update_frequency, self.owner, self.retired_at is not None)
+        return own, tuple(flow.face for flow in self.flows), self.upstreams
+
+    @property
     def main_kind(self) -> FlowKind:
         return main_flow_kind(self.instance_type)
 
+    @property
+    def kinds(self) -> tuple[FlowKind, ...]:
+        return tuple(flow.kind for flow in self.flows)
+
     def flow(self, kind: FlowKind | None) -> Flow | None:
         return next((flow for flow in self.flows if flow.kind is kind), None)
+
+    @property
+    def refreshing(self) -> tuple[FlowKey, ...]:
+        refresh = OnUpstream.REFRESH
+        return tuple(FlowKey(self.instance_id, flow.kind) for flow in self.flows if flow.on_upstream is refresh)
 
     def has_date_rule(self, kind: FlowKind) -> bool:
         """`update_frequency` speaks of the data that the main flow makes, not of what monitors it."""
@@ -194,6 +230,18 @@ class World:
     @cached_property
     def graph(self) -> Graph:
         return Graph(edge for instance in self.instances.values() for edge in edges_into(instance, self.instances))
+
+    @cached_property
+    def refreshing(self) -> frozenset[FlowKey]:
+        """The flows that are to run by themselves after a change above them."""
+        return frozenset(
+            key for instance in self.instances.values() if instance.retired_at is None for key in instance.refreshing
+        )
+
+    @cached_property
+    def blockers(self) -> dict[FlowKey, Any]:
+        """Flow → what blocks it from above, as the gate has found it so far: many requests ask for the same flow."""
+        return {}
 
     def flow(self, key: FlowKey) -> Flow | None:
         instance = self.instances.get(key.instance_id)
@@ -223,7 +271,8 @@ class World:
         """The same graph with other facts; what is equal stays the same object."""
         by_instance: dict[UUID, dict[FlowKind, Flow]] = {}
         for key, flow in changed.items():
-            by_instance.setdefault(key.instance_id, {})[flow.kind] = flow
+            if flow is not self.flow(key) and key.kind is not None:
+                by_instance.setdefault(key.instance_id, {})[key.kind] = flow
         instances = dict(self.instances)
         for instance_id, flows in by_instance.items():
             after = instances[instance_id].with_flows(flows)
@@ -232,21 +281,52 @@ class World:
         return self._same_graph(instances=instances)
 
     def with_instance(self, instance: Instance) -> World:
-        """With another definition: the graph is worked out again."""
-        return replace(self, instances={**self.instances, instance.instance_id: instance})
+        """With another definition: the edges into its flows, and those that name it, are worked out again."""
+        after = replace(self, instances={**self.instances, instance.instance_id: instance})
+        if "graph" in self.__dict__:
+            after.__dict__["graph"] = self.graph.rewired(self._edges_touched(instance, after))
+        return after
+
+    def with_instances(self, instances: Sequence[Instance]) -> World:
+        """With other definitions of many: where they are most of the world, the graph is worked out when needed."""
+        if len(instances) > len(self.instances) // 10:
+            return replace(self, instances={**self.instances, **{one.instance_id: one for one in instances}})
+        world = self
+        for instance in instances:
+            known = world.instances.get(instance.instance_id)
+            same_edges = known is not None and (known.upstreams, known.kinds) == (instance.upstreams, instance.kinds)
+            world = world.with_announced([instance]) if same_edges else world.with_instance(instance)
+        return world
+
+    def _edges_touched(self, instance: Instance, after: World) -> dict[FlowKey, list[Edge]]:
+        """Flow → the edges into it, of this instance as it was and is, and of those that named it unregistered."""
+        before = self.instances.get(instance.instance_id)
+        gone = before.flows if before else ()
+        into: dict[FlowKey, list[Edge]] = {FlowKey(instance.instance_id, flow.kind): [] for flow in gone}
+        named = self.graph.out_of(FlowKey(instance.instance_id, None))
+        for instance_id in {instance.instance_id, *(edge.downstream.instance_id for edge in named)}:
+            known = after.instances[instance_id]
+            into |= {FlowKey(instance_id, flow.kind): [] for flow in known.flows}
+            for edge in edges_into(known, after.instances):
+                into.setdefault(edge.downstream, []).append(edge)
+        return into
 
     def with_open_runs(self, key: FlowKey, runs: frozenset[UUID]) -> World:
         return self._same_graph(open_runs={**self.open_runs, key: runs})
 
+    def with_all_open_runs(self, open_runs: Mapping[FlowKey, frozenset[UUID]]) -> World:
+        return self._same_graph(open_runs=open_runs)
+
     def with_announced(self, instances: Iterable[Instance]) -> World:
         """The same graph, with the numbers that announcements gave."""
         announced = {instance.instance_id: instance for instance in instances}
-        return self._same_graph(instances={**self.instances, **announced})
+        return self._same_graph(instances={**self.instances, **announced}) if announced else self
 
     def _same_graph(self, **changes: Any) -> World:
         world = replace(self, **changes)
-        if "graph" in self.__dict__:
-            world.__dict__["graph"] = self.graph
+        for known in ("graph", "refreshing"):
+            if known in self.__dict__:
+                world.__dict__[known] = self.__dict__[known]
         return world
 
 

@@ -365,7 +365,7 @@ async def test_another_tenants_instance_does_not_exist(told: Told) -> None:
     await other.is_quiet()
     [activity] = of(await other.about("activities.v1"), action="command.refused")
     assert activity["payload"]["code"] == "UNKNOWN_INSTANCE"
-    [row] = await told.lineage.rows("select status from instances where instance_id = $1", UUID(told.id("prices")))
+    [row] = await told.lineage.rows("select status from standings where instance_id = $1", UUID(told.id("prices")))
     assert row["status"] == "not_initialized"
 
 
@@ -407,7 +407,7 @@ async def _everything(told: Told) -> dict[str, Any]:
     }
     stored = {
         table: await told.lineage.rows(f"select * from {table} where tenant = $1 order by 1, 2", told.tenant)
-        for table in ("instances", "flows", "edges", "versions", "runs")
+        for table in ("instances", "flows", "edges", "standings", "versions", "runs")
     }
     return {"said": said, "stored": stored}
 

@@ -15,7 +15,7 @@ def test_a_node_is_drawn_right_of_the_rightmost_that_it_reads() -> None:
 
 
 def test_a_cycle_is_named_in_the_direction_of_the_data() -> None:
-    found = Graph(world("a -> b -> c -> a").graph.edges).cycle()
+    found = Graph(world("a -> b -> c -> a").graph.edges).cycle_through([key("a")])
     assert found is not None
     assert found[0] == found[-1]
     names = [world("a -> b -> c -> a").name_of(one) for one in found]
@@ -23,7 +23,7 @@ def test_a_cycle_is_named_in_the_direction_of_the_data() -> None:
 
 
 def test_no_cycle_is_found_where_there_is_none() -> None:
-    assert world("a -> b -> d", "a -> c -> d").graph.cycle() is None
+    assert world("a -> b -> d", "a -> c -> d").graph.cycle_through([key("a"), key("d")]) is None
 
 
 def test_everything_below_is_reached_once_nearest_first() -> None:

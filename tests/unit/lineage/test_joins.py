@@ -23,7 +23,7 @@ from services.lineage.domain.gate import State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Restated, Root
 from services.lineage.domain.world import Read, World
-from services.lineage.store import Loaded
+from services.lineage.mirror import Loaded
 from tests.unit.lineage.worlds import TENANT, all_ready, at, id_of, instance, key, request, run, version
 
 WORLDS = 300
@@ -33,6 +33,7 @@ class _NoStore:
     async def save_instances(self, changed: object) -> None: ...
     async def save_requests(self, requests: object) -> None: ...
     async def save_decisions(self, decisions: object) -> None: ...
+    async def advance(self, changed: object) -> None: ...
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Work:
 
     def schedule(self, *_: object) -> None: ...
     def unschedule(self, *_: object) -> None: ...
+    def after_commit(self, *_: object) -> None: ...
 
 
 class Story:

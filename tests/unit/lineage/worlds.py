@@ -117,7 +117,9 @@ def put(of: World, name: str, **facts: object) -> World:
     """Other facts of a flow, and the answer that follows."""
     flow = of.flow(key(name))
     assert flow is not None
-    return restate(of.with_flows({key(name): replace(flow, **facts)}), {key(name): Root("x", changed=False)}).world  # type: ignore[arg-type]
+    return restate(
+        of.with_flows({key(name): replace(flow, **facts)}), {key(name): Root("x", changed="version" in facts)}
+    ).world  # type: ignore[arg-type]
 
 
 def request(name: str, number: int = 100, **fields: object) -> Request:

@@ -204,7 +204,9 @@ class Cause(Part):
 
 
 class InstanceStatusChanged(TenantMessage):
-    """The whole instance: definition, statuses, cause. A retired one keeps a last snapshot."""
+    """The whole instance: definition, statuses, cause. A retired one keeps a last snapshot. Of many upstreams the first
+    hundred, and how many in all.
+    """
 
     type: Literal["instance.status_changed"] = "instance.status_changed"
     instance_id: UUID
@@ -215,6 +217,7 @@ class InstanceStatusChanged(TenantMessage):
     flows: list[FlowSnapshot] = Field(default=[])
     cause: Cause | None = None
     upstreams: list[UpstreamSnapshot] = Field(default=[])
+    upstreams_total: Count = 0
     update_frequency: UpdateFrequency | None = None
     owner: str | None = None
     occurred_at: Time

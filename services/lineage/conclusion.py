@@ -20,7 +20,7 @@ from services.lineage.domain import gate
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
-from services.lineage.domain.world import Cause, Instance, World
+from services.lineage.domain.world import Cause, Instance, World, changed_copy
 from services.lineage.mirror import Loaded
 from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
@@ -81,17 +81,34 @@ class Change:
 
 
 @dataclass(slots=True)
-class _Outcome:
+class Outcome:
+    """What a tenant's change comes to. `instances`: before and after of each that differs; `announced`: those of which
+    others are told; `messages`: what was decided and asked.
+    """
+
     restated: Restated
-    instances: list[tuple[Instance | None, Instance]]
-    requests: list[Request]
-    decisions: list[dict[str, Any]]
-    messages: list[tuple[Message, Received[Any] | None]]
+    instances: list[tuple[Instance | None, Instance]] = field(default_factory=list)
+    announced: list[tuple[Instance | None, Instance]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[tuple[Message, Received[Any] | None]] = field(default_factory=list)
 
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
     """The answers per tenant are pure; then one save per table, then what is to be said, in order."""
-    outcomes = [_outcome(change, work) for change in changes]
+    outcomes = [outcome_of(change, work) for change in changes]
+    await save(changes, outcomes, work)
+    for change, outcome in zip(changes, outcomes, strict=True):
+        for before, after in outcome.announced:
+            for message, cause in _announcements(change, before, after):
+                work.publish(message, cause=cause)
+        for message, cause in outcome.messages:
+            work.publish(message, cause=cause)
+    return [outcome.restated for outcome in outcomes]
+
+
+async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Work[LineageStore]) -> None:
+    """Store what moved, and count the tenants of which anything did."""
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
     await work.store.save_requests([request for outcome in outcomes for request in outcome.requests])
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
@@ -102,22 +119,17 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
     ]
     if changed:
         work.after_commit(await work.store.advance(changed))
-    for outcome in outcomes:
-        for message, cause in outcome.messages:
-            work.publish(message, cause=cause)
-    return [outcome.restated for outcome in outcomes]
 
 
-def _outcome(change: Change, work: Work[LineageStore]) -> _Outcome:
+def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
+    """Ask again how things are, ask for refreshes, decide what waits."""
     restated = restate(change.world, change.roots)
-    world = restated.world
-    outcome = _Outcome(restated, [], [], [], [])
-    moved = list(_moved(change.stored.world, world, restated.causes, work))
-    change.world = world = world.with_announced(after for _, after, _ in moved)
-    for before, after, announced in moved:
+    outcome = Outcome(restated)
+    for before, after, announced in _moved(change.stored.world, restated.world, restated.causes, work):
         outcome.instances.append((before, after))
         if announced:
-            outcome.messages.extend(_announcements(change, before, after, world))
+            outcome.announced.append((before, after))
+    change.world = restated.world.with_announced(after for _, after in outcome.instances)
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
     _decide_waiting(change, outcome, work)
@@ -151,8 +163,8 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
     flows = []
     for flow in now.flows:
         old = was.flow(flow.kind) if was else None
-        flows.append(replace(flow, old_status=old.status if old else None))
-    return replace(
+        flows.append(changed_copy(flow, old_status=old.status if old else None))
+    return changed_copy(
         now,
         flows=tuple(flows),
         old_status=was.status if was else None,
@@ -163,13 +175,13 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
 
 
 def _announcements(
-    change: Change, before: Instance | None, after: Instance, world: World
+    change: Change, before: Instance | None, after: Instance
 ) -> Iterator[tuple[Message, Received[Any] | None]]:
     cause = after.cause
     blamed = change.because.get(after.instance_id)
     if cause is not None:
         blamed = change.because.get(cause.run_id or cause.instance_id) or blamed
-    yield translation.snapshot_of(after, world), blamed
+    yield translation.snapshot_of(after, change.world), blamed
     actions = []
     if after.instance_id in change.said:
         actions.append(change.said[after.instance_id])
@@ -180,7 +192,7 @@ def _announcements(
         yield translation.instance_activity(after, action, actor=actor, correlation_id=correlation_id), blamed
 
 
-def _ask(change: Change, ask: Ask, outcome: _Outcome, work: Work[LineageStore]) -> None:
+def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -> None:
     """One waiting request per flow is enough: it will be decided on what is current then. One that runs already may
     have read the old version, so it does not count.
     """
@@ -193,7 +205,7 @@ def _ask(change: Change, ask: Ask, outcome: _Outcome, work: Work[LineageStore]) 
         outcome.messages.append((command, None))
 
 
-def _decide_waiting(change: Change, outcome: _Outcome, work: Work[LineageStore]) -> None:
+def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
     """Oldest first; each admission counts for those after it. More than a portion goes on in the next transaction, so
     that no batch holds its tenants for long.
     """
@@ -214,7 +226,7 @@ def _decide_waiting(change: Change, outcome: _Outcome, work: Work[LineageStore])
         _keep_deadline(request, answered, decision, work)
 
 
-def _to_decide(change: Change, outcome: _Outcome) -> list[Request]:
+def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
     """What is undecided, and what waits on anything that moved."""
     waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED)]
     if change.look_again or not waiting:

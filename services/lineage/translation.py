@@ -196,7 +196,8 @@ def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
         else wire.Cause(
             run_id=cause.run_id, version_id=cause.version_id, instance_id=cause.instance_id, path=list(cause.path)
         ),
-        upstreams=[_upstream_snapshot(instance, upstream, world) for upstream in instance.upstreams],
+        upstreams=[_upstream_snapshot(instance, upstream, world) for upstream in instance.upstreams[:LIST_LIMIT]],
+        upstreams_total=len(instance.upstreams),
         update_frequency=None
         if instance.update_frequency is None
         else wire.UpdateFrequency.model_validate_json(instance.update_frequency),

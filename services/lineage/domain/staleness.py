@@ -8,7 +8,7 @@ makes its readers ready again without a run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from runtide_schemas.vocabulary import FlowStatus, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
 from services.lineage.domain.graph import Edge, FlowKey, Reach
-from services.lineage.domain.world import Cause, Flow, Instance, World
+from services.lineage.domain.world import Cause, Flow, Instance, Version, World, changed_copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,7 @@ def _asked(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow],
     """The flow with a fresh answer. `moved`: only along these edges anything moved (None: anything may have)."""
     if moved is None:
         return answered(world, key, flow, done)
-    read = _read_by(flow)
-    reasons = (_stale_along(edge, read, world, done) for edge in moved) if flow.version is not None else ()
-    reason = next((reason for reason in reasons if reason is not None), None)
+    reason = _first_reason(moved, flow.version, world, done)
     if reason is None and _is_stale(flow):
         return answered(world, key, flow, done)
     return _with_answer(world, key, flow, reason)
@@ -167,7 +165,7 @@ def _with_answer(world: World, key: FlowKey, flow: Flow, by_version: str | None)
     )
     if (flow.freshness, flow.reason, flow.stale_by_version) == (answer.status, answer.reason, by_version):
         return flow
-    return replace(flow, freshness=answer.status, reason=answer.reason, stale_by_version=by_version)
+    return changed_copy(flow, freshness=answer.status, reason=answer.reason, stale_by_version=by_version)
 
 
 def stale_by_version(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow]) -> str | None:
@@ -178,32 +176,32 @@ def stale_by_version(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowK
     changed_at = world.instances[key.instance_id].definition_changed_at
     if changed_at is not None and (version.started_at is None or version.started_at < changed_at):
         return "its definition changed since its newest run"
-    read = _read_by(flow)
-    for edge in world.graph.into(key):
-        reason = _stale_along(edge, read, world, done)
-        if reason is not None:
-            return reason
-    return None
+    return _first_reason(world.graph.into(key), version, world, done)
 
 
-def _read_by(flow: Flow) -> Mapping[FlowKey, UUID | None]:
-    return {one.upstream: one.version_id for one in flow.version.reads} if flow.version else {}
-
-
-def _stale_along(
-    edge: Edge, read: Mapping[FlowKey, UUID | None], world: World, done: Mapping[FlowKey, Flow]
+def _first_reason(
+    edges: Sequence[Edge], version: Version | None, world: World, done: Mapping[FlowKey, Flow]
 ) -> str | None:
+    if version is None:
+        return None
+    return next((reason for edge in edges if (reason := _stale_along(edge, version, world, done)) is not None), None)
+
+
+def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowKey, Flow]) -> str | None:
     upstream = done.get(edge.upstream) or world.flow(edge.upstream)
     if upstream is None or not edge.propagates:
         return None
-    name, was_read = world.name_of(edge.upstream), read.get(edge.upstream)
     if upstream.stale_by_version is not None:
-        return f"{name} is stale itself"
-    if upstream.version is None:
+        return f"{world.name_of(edge.upstream)} is stale itself"
+    was_read, current = version.read_along(edge), upstream.version
+    if current is not None and was_read == current.version_id:
+        return None
+    name = world.name_of(edge.upstream)
+    if current is None:
         return f"the version of {name} that it read was withdrawn" if was_read else None
-    if was_read is None:
-        return f"it has not read {name} yet"
-    return f"{name} has another version than the one that it read" if was_read != upstream.version.version_id else None
+    return (
+        f"it has not read {name} yet" if was_read is None else f"{name} has another version than the one that it read"
+    )
 
 
 def _causes(before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -26,6 +26,7 @@ from runtide_schemas.vocabulary import (
 
 from services.lineage.domain.graph import Edge, FlowKey, Graph
 
+T = TypeVar("T")
 WORST_FIRST = (
     InstanceStatus.ERROR,
     InstanceStatus.NOT_INITIALIZED,
@@ -34,6 +35,14 @@ WORST_FIRST = (
     InstanceStatus.RUNNING,
     InstanceStatus.READY,
 )
+
+
+def changed_copy(value: T, **changes: Any) -> T:
+    """As `dataclasses.replace`, where thousands are changed in one pass: the dict is copied, and nothing is checked."""
+    copy: T = object.__new__(type(value))
+    copy.__dict__.update(value.__dict__)
+    copy.__dict__.update(changes)
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +71,15 @@ class Version:
     artifact_version: str | None = None
     reads: tuple[Read, ...] = ()
 
+    def read_along(self, edge: Edge) -> UUID | None:
+        """The version that was read along this edge, None: none. Runs read in the roles of their edges."""
+        by_role = next((one for one in self.reads if one.role == edge.role), None)
+        if by_role is not None and by_role.upstream == edge.upstream:
+            return by_role.version_id
+        return next((one.version_id for one in self.reads if one.upstream == edge.upstream), None)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Flow:
     """One flow: its definition, what its runs left behind, and the answer last given (`freshness`, cached)."""
 
@@ -146,7 +162,7 @@ class Heard(NamedTuple):
         return tuple(sorted([*(one for one in heard if one.partition != self.partition), self]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Instance:
     """`update_frequency` is kept as registered (JSON), or None: no date rule."""
 
@@ -216,7 +232,7 @@ class Instance:
         return self.update_frequency is not None and kind is self.main_kind
 
     def with_flows(self, changed: Mapping[FlowKind, Flow]) -> Instance:
-        return replace(self, flows=tuple(changed.get(flow.kind, flow) for flow in self.flows))
+        return changed_copy(self, flows=tuple(changed.get(flow.kind, flow) for flow in self.flows))
 
 
 @dataclass(frozen=True)
@@ -271,13 +287,12 @@ class World:
         """The same graph with other facts; what is equal stays the same object."""
         by_instance: dict[UUID, dict[FlowKind, Flow]] = {}
         for key, flow in changed.items():
-            if flow is not self.flow(key) and key.kind is not None:
+            known = self.flow(key)
+            if key.kind is not None and flow is not known and flow != known:
                 by_instance.setdefault(key.instance_id, {})[key.kind] = flow
         instances = dict(self.instances)
         for instance_id, flows in by_instance.items():
-            after = instances[instance_id].with_flows(flows)
-            if after != instances[instance_id]:
-                instances[instance_id] = after
+            instances[instance_id] = instances[instance_id].with_flows(flows)
         return self._same_graph(instances=instances)
 
     def with_instance(self, instance: Instance) -> World:

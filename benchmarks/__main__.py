@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import measuring, relay, states
+from benchmarks import measuring, relay, staleness, states
 from benchmarks.measuring import Figure
 from deploy.native import environment
 from shared import collector
@@ -18,7 +18,11 @@ from tests.support.harness import World
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".runtide" / "bench"
-GOALS: dict[str, Callable[[World], Awaitable[list[Figure]]]] = {"P1": states.figures, "P7": relay.figures}
+GOALS: dict[str, Callable[[World], Awaitable[list[Figure]]]] = {
+    "P1": states.figures,
+    "P7": relay.figures,
+    "P8": staleness.figures,
+}
 
 
 async def measure(goals: list[str]) -> list[Figure]:

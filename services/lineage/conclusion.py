@@ -99,11 +99,7 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
     outcomes = [outcome_of(change, work) for change in changes]
     await save(changes, outcomes, work)
     for change, outcome in zip(changes, outcomes, strict=True):
-        for before, after in outcome.announced:
-            for message, cause in _announcements(change, before, after):
-                work.publish(message, cause=cause)
-        for message, cause in outcome.messages:
-            work.publish(message, cause=cause)
+        announce(change, outcome, work)
     return [outcome.restated for outcome in outcomes]
 
 
@@ -119,6 +115,15 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     ]
     if changed:
         work.after_commit(await work.store.advance(changed))
+
+
+def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
+    """Tell who moved, then what was decided and asked."""
+    for before, after in outcome.announced:
+        for message, cause in _announcements(change, before, after):
+            work.publish(message, cause=cause)
+    for message, cause in outcome.messages:
+        work.publish(message, cause=cause)
 
 
 def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:

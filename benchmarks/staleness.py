@@ -1,0 +1,262 @@
+"""P8: one completion and all that it makes stale, against a search in memory and one UPDATE of the same rows.
+
+Layers of instances, each reading all of the layer before it, and a tail. Ours is the real pass with its transaction:
+lock, load (from memory, as in a running service), ask again, save, count. What the announcements cost on top is a
+figure of its own, against the INSERT of the same outbox rows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count, pairwise
+from typing import Any
+from uuid import UUID, uuid5
+
+import asyncpg
+import rustworkx
+from runtide_schemas.vocabulary import FlowKind, instance_id_of, version_id_of
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from benchmarks.measuring import Figure, compare
+from services.lineage import rows
+from services.lineage.conclusion import Change, announce, outcome_of, save
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.staleness import Root
+from services.lineage.domain.world import Flow, Instance, World
+from services.lineage.mirror import Loaded, Mirror
+from services.lineage.store import LineageStore
+from shared.messaging import outbox
+from shared.messaging.work import Work
+from shared.migrate import migrate
+from shared.postgres import engine_for, execute
+from tests.support.harness import World as Place
+
+TENANT = "bench"
+AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
+SHAPES = [("10k", 50, 0), ("100k", 158, 0), ("1M", 500, 0)]
+THOUSAND = ("1,000 instances", 30, 850)
+Conclusion = Callable[[Change, Work[LineageStore]], Awaitable[None]]
+_REVISION = text("select revision from tenants")
+_versions = count()
+
+
+async def figures(place: Place) -> list[Figure]:
+    """Each shape: a first change, a second under what is stale already, and the announcements."""
+    engine = engine_for(place.settings("lineage").postgres, schema="lineage", application="bench")
+    await migrate(engine, "lineage")
+    try:
+        found: list[Figure] = []
+        for name, width, tail in (THOUSAND, *SHAPES):
+            found += await _of_shape(engine, place, name, width, tail)
+        return found
+    finally:
+        await engine.dispose()
+
+
+async def _of_shape(engine: AsyncEngine, place: Place, name: str, width: int, tail: int) -> list[Figure]:
+    platform = Platform(width, tail)
+    await platform.store(place)
+    bench = Bench(engine, platform)
+    await bench.begin()
+    what = f"{name}: {platform.edges} edges, {platform.below} below"
+    first = await compare(
+        "P8", f"{what}, made stale", unit="ms", better="lower", wanted=1.5,
+        floor=bench.floor, ours=bench.first,
+    )  # fmt: skip
+    second = await compare(
+        "P8", f"{what}, stale already", unit="ms", better="lower", wanted=0.05,
+        floor=bench.first, ours=bench.second,
+    )  # fmt: skip
+    told = await compare(
+        "P8+", f"{what}, announced as well", unit="ms", better="lower", wanted=3.0,
+        floor=bench.floor_told, ours=bench.first_told,
+    )  # fmt: skip
+    return [first, second, told]
+
+
+class Platform:
+    """Five layers, each instance reading all of the layer before it; a tail behind the last layer's first."""
+
+    def __init__(self, width: int, tail: int) -> None:
+        names = [[f"n{layer}-{place}" for place in range(width)] for layer in range(5)]
+        self.reads: dict[str, list[str]] = {name: [] for name in names[0]}
+        for above, here in pairwise(names):
+            self.reads |= dict.fromkeys(here, above)
+        last = names[-1][0]
+        for place in range(tail):
+            self.reads[f"t{place}"] = [last]
+            last = f"t{place}"
+        self.edges = sum(map(len, self.reads.values()))
+        self.below = 4 * width + tail
+        self.root = FlowKey(instance_id_of(TENANT, "n0-0"), FlowKind.REFRESH)
+
+    async def store(self, place: Place) -> None:
+        """All of it as the service would have stored it, every flow ready."""
+        connection = await asyncpg.connect(place.dsn, server_settings={"search_path": "lineage"})
+        try:
+            for table in ("tenants", "instances", "flows", "edges", "standings", "versions"):
+                await connection.execute(f"truncate {table}")
+            await connection.execute("insert into tenants (tenant, revision) values ($1, 1)", TENANT)
+            for table, columns, records in self._tables():
+                await connection.copy_records_to_table(table, columns=columns, records=records)
+            await connection.execute("vacuum analyze")
+        finally:
+            await connection.close()
+
+    def _tables(self) -> list[tuple[str, list[str], list[tuple[Any, ...]]]]:
+        ids = {name: instance_id_of(TENANT, name) for name in self.reads}
+        runs = {name: uuid5(ids[name], "run") for name in self.reads}
+        versions = {name: version_id_of(run, 1) for name, run in runs.items()}
+        ready = json.dumps({"refresh": ["ready", None, None, None]})
+        reads = {
+            name: json.dumps([
+                {"role": up, "instance_id": str(ids[up]), "flow_kind": "refresh", "version_id": str(versions[up]),
+                 "artifact_version": None, "basis": "admitted"}
+                for up in above
+            ])
+            for name, above in self.reads.items()
+        }  # fmt: skip
+        return [
+            ("instances", ["instance_id", "tenant", "name", "instance_type", "heard"],
+             [(ids[n], TENANT, n, "SignalInstance", "[]") for n in ids]),
+            ("flows", ["instance_id", "kind", "tenant", "place", "deployment", "on_upstream", "reports",
+                       "max_open_runs", "completion_id", "newest_end_failed", "last_run_id", "last_run_at"],
+             [(ids[n], "refresh", TENANT, 0, f"{n}/prod", "notify", "expected", 1, versions[n], False, runs[n], AT)
+              for n in ids]),
+            ("edges", ["instance_id", "flow_kind", "upstream_instance_id", "kind", "tenant", "place", "all_flows",
+                       "upstream_name", "role", "optional"],
+             [(ids[n], "refresh", ids[up], "data_dependency", TENANT, place, True, up, up, False)
+              for n, above in self.reads.items() for place, up in enumerate(above)]),
+            ("standings", ["instance_id", "tenant", "revision", "seq", "announced_at", "status", "answers"],
+             [(ids[n], TENANT, 1, 1, AT, "ready", ready) for n in ids]),
+            ("versions", ["version_id", "run_id", "attempt", "tenant", "instance_id", "kind", "started_at", "ended_at",
+                          "minted_at", "sealed_late", "reads"],
+             [(versions[n], runs[n], 1, TENANT, ids[n], "refresh", AT, AT, AT, False, reads[n]) for n in ids]),
+        ]  # fmt: skip
+
+
+class Bench:
+    """The rounds. Before each the platform is as it was, in tables and in memory."""
+
+    def __init__(self, engine: AsyncEngine, platform: Platform) -> None:
+        self.engine, self.platform = engine, platform
+        self.mirror = Mirror()
+        self._ready: World
+        self._stale: list[Instance] = []
+
+    async def begin(self) -> None:
+        """Load it, see what a change comes to, and build what the floor searches."""
+        async with self.engine.connect() as conn:
+            self._ready = (await LineageStore(conn, self.mirror).read(TENANT)).world
+        graph, numbers = rustworkx.PyDiGraph(), {}
+        for key in self._ready.flow_keys():
+            numbers[key] = graph.add_node(key)
+        graph.add_edges_from_no_data(
+            [(numbers[edge.upstream], numbers[edge.downstream]) for edge in self._ready.graph.edges]
+        )
+        self._graph, self._root = graph, numbers[self.platform.root]
+        await self.first()
+        known = self.mirror.get(TENANT)
+        assert known is not None
+        self._stale = [
+            one for key, one in known.loaded.world.instances.items() if one is not self._ready.instances[key]
+        ]
+        assert len(self._stale) == self.platform.below + 1, len(self._stale)
+
+    async def floor(self) -> float:
+        return await self._floor(told=False)
+
+    async def floor_told(self) -> float:
+        return await self._floor(told=True)
+
+    async def first(self) -> float:
+        await self._as_it_was()
+        return await self._change(self._save)
+
+    async def second(self) -> float:
+        """After a first one that is not measured."""
+        await self.first()
+        return await self._change(self._save)
+
+    async def first_told(self) -> float:
+        await self._as_it_was()
+        return await self._change(self._save_and_tell)
+
+    async def _as_it_was(self) -> None:
+        async with self.engine.begin() as conn:
+            await execute(
+                conn, "update standings set status = 'ready', answers = :ready, seq = 1 where status <> 'ready'",
+                ready=json.dumps({"refresh": ["ready", None, None, None]}),
+            )  # fmt: skip
+        await self._vacuum()
+        self.mirror = Mirror()
+        async with self.engine.connect() as conn:
+            revision = await conn.scalar(_REVISION)
+        self.mirror.put(revision, Loaded.of(self._ready, ()))
+
+    async def _vacuum(self) -> None:
+        async with self.engine.connect() as conn:
+            auto = await conn.execution_options(isolation_level="AUTOCOMMIT")
+            await execute(auto, "truncate outbox")
+            await execute(auto, "vacuum standings")
+
+    async def _floor(self, *, told: bool) -> float:
+        await self._as_it_was()
+        columns = rows.standing_columns(self._stale)
+        revisions = [2] * len(self._stale)
+        outbox_rows = await self._outbox_rows() if told else []
+        began = time.perf_counter()
+        async with self.engine.begin() as conn:
+            await LineageStore(conn).lock([TENANT])
+            found = rustworkx.descendants(self._graph, self._root)
+            assert len(found) == self.platform.below
+            await execute(conn, rows.UPDATE_STANDINGS, revisions=revisions, **columns)
+            await outbox.write(conn, outbox_rows)
+        return (time.perf_counter() - began) * 1000
+
+    async def _outbox_rows(self) -> list[outbox.OutboxRow]:
+        kept: list[outbox.OutboxRow] = []
+
+        async def keep(change: Change, work: Work[LineageStore]) -> None:
+            await self._save_and_tell(change, work)
+            kept.extend(work._rows)
+
+        await self._change(keep)
+        await self._as_it_was()
+        return kept
+
+    async def _change(self, conclude: Conclusion) -> float:
+        """The root has a new version."""
+        began = time.perf_counter()
+        async with self.engine.begin() as conn:
+            store = LineageStore(conn, self.mirror)
+            await store.lock([TENANT])
+            change = Change.of((await store.load([TENANT]))[TENANT])
+            flow = change.world.flow(self.platform.root)
+            assert flow is not None
+            change.world = change.world.with_flows({self.platform.root: _with_new_version(flow)})
+            change.roots[self.platform.root] = Root("bench", changed=True, run_id=UUID(int=1))
+            work = Work(conn, store, now=AT, source="/bench")
+            await conclude(change, work)
+        work.committed()
+        return (time.perf_counter() - began) * 1000
+
+    async def _save(self, change: Change, work: Work[LineageStore]) -> None:
+        await save([change], [outcome_of(change, work)], work)
+
+    async def _save_and_tell(self, change: Change, work: Work[LineageStore]) -> None:
+        outcome = outcome_of(change, work)
+        await save([change], [outcome], work)
+        announce(change, outcome, work)
+        await work.flush()
+
+
+def _with_new_version(flow: Flow) -> Flow:
+    assert flow.version is not None
+    version_id = uuid5(flow.version.version_id, str(next(_versions)))
+    return replace(flow, version=replace(flow.version, version_id=version_id, completion_id=version_id))

@@ -22,6 +22,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deploy.native import supervisor
+from deploy.native.layout import state_at
+
 if TYPE_CHECKING:
     from tests.support.harness import World
 
@@ -37,6 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # aiokafka leaves a connection behind that is still being made when its client closes: a service stopped early.
     for said in ("unclosed <StreamWriter", "Unclosed AIOKafkaConnection"):
         config.addinivalue_line("filterwarnings", f"ignore:{said}:ResourceWarning")
+
+
+def not_ours(part: str) -> None:
+    pytest.skip(f"{part} is not ours to stop")
 
 
 class Stack(Protocol):
@@ -60,18 +67,22 @@ class ExistingStack:
             pytest.fail(f"RUNTIDE_TEST_STACK=existing needs {', '.join(missing)}", pytrace=False)
 
     async def stop(self, part: str) -> None:
-        pytest.skip(f"{part} is not ours to stop")
+        not_ours(part)
 
     start = restart = kill = stop
 
 
 class NativeStack:
-    """One that we start: what is not up is started, and stays up afterwards for the next run."""
+    """One that we start: what is not up is started, and stays up afterwards for the next run.
+
+    A part that a variable brought (a Centrifugo by URL) is somebody else's: a test that would stop it is skipped.
+    """
 
     def __init__(self) -> None:
         if not _is_up(_read_env()):
             subprocess.run([*_DEPLOY, "up"], cwd=ROOT, check=True)
         self.env = _read_env()
+        self._brought = supervisor.look(state_at(str(STATE))).external
 
     async def stop(self, part: str) -> None:
         await self._deploy("down", part)
@@ -84,15 +95,19 @@ class NativeStack:
 
     async def kill(self, part: str) -> None:
         """kill -9 of the part's process, in the middle of whatever it does."""
+        if part in self._brought:
+            not_ours(part)
         record = json.loads((STATE / "run" / f"{part}.json").read_text(encoding="utf-8"))
         os.kill(record["pid"], signal.SIGKILL)
 
-    async def _deploy(self, *arguments: str) -> None:
+    async def _deploy(self, verb: str, part: str) -> None:
+        if part in self._brought:
+            not_ours(part)
         process = await asyncio.create_subprocess_exec(
-            *_DEPLOY, *arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            *_DEPLOY, verb, part, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         said, _ = await process.communicate()
-        assert process.returncode == 0, f"deploy.native {' '.join(arguments)}: {said.decode()}"
+        assert process.returncode == 0, f"deploy.native {verb} {part}: {said.decode()}"
 
 
 _DEPLOY = (sys.executable, "-m", "deploy.native", "--state-dir", str(STATE))

@@ -237,7 +237,9 @@ async def up(state: State, wanted: tuple[Part, ...], say: Callable[[str], None])
 
 
 async def down(state: State, names: Iterable[str], say: Callable[[str], None]) -> None:
-    """End our own processes, the last started first: a part before what it needs."""
+    """End our own processes, the last started first: a part before what it needs. What the caller brought stays."""
+    for name in sorted(look(state).external.intersection(names)):
+        say(f"{name:<20} yours, not stopped")
     running = {name: found for name in names if (found := processes.find(state.run, name))}
     ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in running}
     users = {

@@ -63,6 +63,24 @@ def test_a_variable_set_before_wins_and_its_part_is_not_started(state: State, mo
     assert supervisor.look(state).external == {"kafka"}
 
 
+async def test_a_part_that_was_brought_is_not_stopped_and_down_says_so(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("API_URL", "WS_URL", "API_KEY", "TOKEN_HMAC_KEY"):
+        monkeypatch.setenv(f"RUNTIDE_CENTRIFUGO_{name}", f"somewhere-{name}")
+    assert supervisor.load(state).external == {"realtime"}
+    said: list[str] = []
+    await supervisor.down(state, ["realtime", "kafka"], said.append)
+    assert [line.split(maxsplit=1) for line in said] == [["realtime", "yours, not stopped"]]
+
+
+def test_a_centrifugo_without_its_token_key_is_refused_by_name(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_URL", "WS_URL", "API_KEY"):
+        monkeypatch.setenv(f"RUNTIDE_CENTRIFUGO_{name}", f"somewhere-{name}")
+    with pytest.raises(environment.IncompleteEnvironment, match=r"without RUNTIDE_CENTRIFUGO_TOKEN_HMAC_KEY$"):
+        supervisor.load(state)
+
+
 def test_a_shell_that_sourced_the_file_changes_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     before = supervisor.load(state)
     for name, value in before.env.items():

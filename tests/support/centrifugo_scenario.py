@@ -1,8 +1,8 @@
 """One scenario for any server that speaks Centrifugo's protocol, and the comparison of what two servers said.
 
 `transcripts` runs 12 cases over raw WebSocket JSON frames and raw HTTP and returns, per case, every frame and answer,
-normalised (epochs, client ids, ttl, the nonce of the run). The golden files hold what the real Centrifugo said; the
-server must run with `tests/golden/centrifugo/config.json`. Cases share nothing, so they run at the same time.
+normalised (epochs, client ids, ttl, the nonce of the run). The golden files hold what Centrifugo said; the server
+must run with `tests/golden/centrifugo/config.json`. Cases share nothing, so they run at the same time.
 
 Record a golden file of a server: `python -m tests.support.centrifugo_scenario API_URL WS_URL > golden-X.Y.Z.json`.
 """

@@ -1,8 +1,11 @@
 """Which realtime server the tests meet.
 
-By default they build and start the embedded node. With RUNTIDE_TEST_CENTRIFUGO=existing they meet the server at
-RUNTIDE_CENTRIFUGO_API_URL and RUNTIDE_CENTRIFUGO_WS_URL (keys in RUNTIDE_CENTRIFUGO_API_KEY and _TOKEN_HMAC_KEY), which
-must run with tests/golden/centrifugo/config.json; tests that start, configure or kill a server are then deselected.
+By default they build and start the embedded node. Where RUNTIDE_CENTRIFUGO_BIN names the binary of a real Centrifugo,
+they start, configure and kill that one; tests about the embedded node alone (`embedded_node`) are then deselected.
+
+With RUNTIDE_TEST_CENTRIFUGO=existing they meet the server at RUNTIDE_CENTRIFUGO_API_URL and RUNTIDE_CENTRIFUGO_WS_URL
+(keys in RUNTIDE_CENTRIFUGO_API_KEY and _TOKEN_HMAC_KEY), which must run with tests/golden/centrifugo/config.json; tests
+that start, configure or kill a server (`own_realtime`) are then deselected.
 """
 
 from __future__ import annotations
@@ -23,22 +26,33 @@ from tests.integration.realtime.node import Api, Node
 from tests.support.centrifugo_scenario import API_KEY, TOKEN_KEY, Server
 
 EXISTING = os.environ.get("RUNTIDE_TEST_CENTRIFUGO") == "existing"
+REAL_BINARY = os.environ.get("RUNTIDE_CENTRIFUGO_BIN")
 StartNode = Callable[..., Awaitable[Node]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "own_realtime: starts, configures or kills the realtime server it meets")
+    config.addinivalue_line("markers", "embedded_node: about the embedded node, in which it differs from Centrifugo")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    foreign = [item for item in items if EXISTING and item.get_closest_marker("own_realtime")]
+    foreign = [item for item in items if _is_foreign(item)]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
         items[:] = [item for item in items if item not in foreign]
 
 
+def _is_foreign(item: pytest.Item) -> bool:
+    """Whether it needs another server than the one chosen."""
+    started = item.get_closest_marker("own_realtime") or item.get_closest_marker("embedded_node")
+    return bool((EXISTING and started) or (REAL_BINARY and item.get_closest_marker("embedded_node")))
+
+
 @pytest.fixture(scope="session")
 async def realtime_bin() -> Path:
+    """The program that tests start: a real Centrifugo where one is named, else our node."""
+    if REAL_BINARY:
+        return Path(REAL_BINARY)
     return await asyncio.to_thread(lambda: realtime_binary(_compiler(), cache_dir()))
 
 

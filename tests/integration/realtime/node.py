@@ -45,7 +45,7 @@ def free_port() -> int:
 
 @dataclass
 class Node:
-    """One process of the embedded node, on loopback and ports of its own."""
+    """One process of the embedded node or of a Centrifugo, on loopback and ports of its own."""
 
     binary: Path
     log: Path
@@ -69,11 +69,13 @@ class Node:
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CENTRIFUGO_")}
-        ports = {
+        addresses = {
+            "CENTRIFUGO_HTTP_SERVER_ADDRESS": "127.0.0.1",  # Centrifugo's own default is every interface
             "CENTRIFUGO_HTTP_SERVER_PORT": str(self.port),
+            "CENTRIFUGO_HTTP_SERVER_INTERNAL_ADDRESS": "127.0.0.1",
             "CENTRIFUGO_HTTP_SERVER_INTERNAL_PORT": str(self.internal_port),
         }
-        return inherited | SECRETS | ports | self.overrides
+        return inherited | SECRETS | addresses | self.overrides
 
     async def start(self) -> None:
         with self.log.open("ab") as log:

@@ -1,4 +1,4 @@
-"""The realtime node as a program: how it starts, what it refuses, where it listens, how it ends; and revocation."""
+"""The realtime server as a program: how it starts, what it refuses, where it listens, how it ends; and revocation."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ async def program(binary: Path, *arguments: str | Path, env: dict[str, str] | No
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.embedded_node
 async def test_the_version_names_the_library(realtime_bin: Path) -> None:
     status, out, _ = await program(realtime_bin, "--version")
     assert status == 0
@@ -85,6 +86,7 @@ async def test_a_good_configuration_passes_checkconfig(realtime_bin: Path, confi
     assert await program(realtime_bin, "checkconfig", "-c", config, env=SECRETS) == (0, "", "")
 
 
+@pytest.mark.embedded_node
 @pytest.mark.parametrize("checking", [("checkconfig",), ()], ids=["checkconfig", "start"])
 async def test_a_misspelt_key_ends_the_program_and_is_named(
     realtime_bin: Path, tmp_path: Path, checking: tuple[str, ...]
@@ -101,6 +103,7 @@ async def test_a_misspelt_key_ends_the_program_and_is_named(
     assert "CENTRIFUGO_CLIENT_ALLOWED_ORGINS" in err
 
 
+@pytest.mark.embedded_node
 @pytest.mark.parametrize(
     ("variable", "value"),
     [

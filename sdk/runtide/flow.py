@@ -11,23 +11,26 @@ fails a flow. A seal that cannot be sent in time is logged as an error, with its
 `outputs: unreported`, and whoever sends the seal later completes it. An artifact that S3 does not take does fail the
 flow, for the outputs are not complete without it.
 
-Read from the environment: RUNTIDE_KAFKA_BOOTSTRAP, RUNTIDE_KAFKA_PREFIX, RUNTIDE_S3_*, RUNTIDE_TENANT, RUNTIDE_TOKEN.
-Without Kafka reports are log lines, without S3 artifacts are only measured: the same code runs in plain Python.
+Read from the environment: RUNTIDE_KAFKA_BOOTSTRAP, RUNTIDE_KAFKA_PREFIX, RUNTIDE_S3_*, RUNTIDE_RUN_TRACKER_URL,
+RUNTIDE_TENANT, RUNTIDE_TOKEN. Artifacts go to S3 with its keys where there are some, else to addresses that run_tracker
+hands out for the token (scope `runs:report`). Without Kafka reports are log lines, with neither S3 nor run_tracker
+artifacts are only measured: the same code runs in plain Python.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
 from runtide._reporting_artifacts import Artifact, ArtifactNotStored, S3Store, Store
 from runtide._reporting_digest import digest_of
-from runtide._reporting_identity import current_flow_run, identify
+from runtide._reporting_identity import Reporter, current_flow_run, identify
 from runtide._reporting_kafka import KafkaSink, LogSink, Sink
 from runtide._reporting_run import SEAL_TIMEOUT_SECONDS, RunReport
+from runtide._reporting_uploads import UploadStore
 
 __all__ = ["Artifact", "ArtifactNotStored", "RunReport", "digest_of", "report_run"]
 
@@ -52,14 +55,15 @@ def report_run(
     An exception is reported as the run's error, with its traceback, and raised again. Cancellation is not an error.
     """
     environment = os.environ
-    reporter = identify(run_id, tenant, attempt, token, current_flow_run(), environment)
+    flow_run = current_flow_run()
+    reporter = identify(run_id, tenant, attempt, token, flow_run, environment)
     bootstrap = environment.get("RUNTIDE_KAFKA_BOOTSTRAP")
     if bootstrap and not reporter.tenant_known:
         log.error("no tenant is known (RUNTIDE_TENANT, tag tenant:<t>): reports of run %s are only logged", run_id)
     report = RunReport(
         reporter,
         sink or (KafkaSink(bootstrap) if bootstrap and reporter.tenant_known else LogSink()),
-        store or S3Store.from_environment(environment),
+        store or _store(environment, reporter, known=run_id is not None or flow_run is not None),
         bucket=environment.get("RUNTIDE_S3_BUCKET", "runs"),
         topic_prefix=environment.get("RUNTIDE_KAFKA_PREFIX", ""),
         seal_timeout_seconds=seal_timeout_seconds,
@@ -73,3 +77,10 @@ def report_run(
         raise
     finally:
         report.close(0.0 if report.gave_up else patience_seconds)
+
+
+def _store(environment: Mapping[str, str], reporter: Reporter, *, known: bool) -> Store | None:
+    """S3 with keys, else by run_tracker if it can know the run (one made up here it cannot), else S3 without keys."""
+    keys = environment.get("RUNTIDE_S3_ENDPOINT") and environment.get("RUNTIDE_S3_ACCESS_KEY")
+    by_run_tracker = UploadStore.from_environment(environment, reporter) if known and not keys else None
+    return by_run_tracker or S3Store.from_environment(environment)

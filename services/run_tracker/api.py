@@ -40,7 +40,7 @@ async def show_run(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
     """The whole run, with the typed metrics of its type."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
-        run = await _run(reading, ctx, caller, run_id)
+        run = await run_of(reading, ctx, caller, run_id)
         headline = await reading.headline(run["run_type"], run_id)
         as_of = (await reading.as_of(MARKER)).as_of
     return run | {"headline": headline, "as_of": as_of or ctx.clock()}
@@ -51,7 +51,7 @@ async def show_history(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]
     """Each state that Prefect had it in, each word of its request, and what the clock brought."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
-        await _run(reading, ctx, caller, run_id)
+        await run_of(reading, ctx, caller, run_id)
         history = await reading.history(run_id)
         as_of = (await reading.as_of(MARKER)).as_of
     return {"run_id": run_id, "history": history, "as_of": as_of or ctx.clock()}
@@ -62,7 +62,7 @@ async def list_artifacts(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, An
     """Of every attempt, the newest first."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
-        await _run(reading, ctx, caller, run_id)
+        await run_of(reading, ctx, caller, run_id)
         artifacts = await reading.artifacts(run_id)
     return {"run_id": run_id, "artifacts": artifacts, "as_of": ctx.clock()}
 
@@ -75,7 +75,7 @@ async def download_artifact(
     settings = own(ctx.settings)
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
-        await _run(reading, ctx, caller, run_id)
+        await run_of(reading, ctx, caller, run_id)
         found = [a for a in await reading.artifacts(run_id, name) if attempt in (None, a["attempt"])]
     if not found:
         raise not_found("artifact", f"{name} of run {run_id}")
@@ -86,7 +86,8 @@ async def download_artifact(
     return RedirectResponse(url, 307)
 
 
-async def _run(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> dict[str, Any]:
+async def run_of(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> dict[str, Any]:
+    """The run, of the caller's tenant. Raises: Problem 404, which tells a request without a run apart."""
     run = await reading.run(caller.tenant, run_id)
     if run is not None:
         return run

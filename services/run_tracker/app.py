@@ -3,7 +3,7 @@
 from runtide_schemas.topics import INSTANCES_STATUS, PREFECT_FLOW_RUN_STATES, REQUESTS_STATUS, RUNS_REPORTS
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.run_tracker import api, bridge, cancel, handlers, retention, sweep, tables, telling
+from services.run_tracker import api, bridge, cancel, handlers, retention, sweep, tables, telling, uploads
 from services.run_tracker.settings import RunTrackerSettings
 from services.run_tracker.store import RunTrackerStore
 from shared.messaging.consumer import Consumes
@@ -39,5 +39,5 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             Worker("canceller", cancel.run),
             Worker("retention", retention.run),
         ],
-        routers=[api.router],
+        routers=[api.router, uploads.router],
     )

@@ -71,6 +71,14 @@ class Reading:
         )  # fmt: skip
         return rows[0]["status"] if rows else None
 
+    async def is_sealed(self, run_id: UUID, attempt: int) -> bool:
+        """Whether this attempt has said its last."""
+        return bool(await fetch(
+            self._conn,
+            "select 1 from runs where run_id = :run_id and outputs_attempt = :attempt and sealed_n is not null",
+            run_id=run_id, attempt=attempt,
+        ))  # fmt: skip
+
     async def headline(self, run_type: str, run_id: UUID) -> dict[str, Any]:
         """The typed metrics of the run's own table."""
         table = tables.extension_name(run_type)

@@ -145,6 +145,13 @@ def prefix_of(bucket: str, run_id: UUID, attempt: int) -> str:
     return f"s3://{bucket}/{run_id}/" if attempt <= 1 else f"s3://{bucket}/{run_id}/attempt-{attempt}/"
 
 
+def refused_upload(attempt: int, current: int, sealed: bool) -> str | None:
+    """Why an attempt may put no more objects. One newer than the known may: its flow is the first to know of it."""
+    if attempt < current:
+        return f"attempt {attempt} is over; the run is in attempt {current}"
+    return f"the outputs of attempt {attempt} are sealed" if sealed else None
+
+
 ALERT_ABOVE = {"psi": 0.20, "ks_statistic": 0.10, "missing_pct": 1.0, "outlier_pct": 5.0, "duplicate_pct": 0.0}
 
 

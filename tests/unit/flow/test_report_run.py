@@ -51,7 +51,7 @@ class FakeStore:
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch):
-    for name in ("KAFKA_BOOTSTRAP", "S3_ENDPOINT", "TENANT", "TOKEN"):
+    for name in ("KAFKA_BOOTSTRAP", "S3_ENDPOINT", "RUN_TRACKER_URL", "TENANT", "TOKEN"):
         monkeypatch.delenv(f"RUNTIDE_{name}", raising=False)
 
 

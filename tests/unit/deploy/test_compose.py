@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deploy.docker.__main__ import PORTS
+from deploy.native.environment import SECRETS
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -53,6 +54,39 @@ def test_it_belongs_to_a_profile(name: str) -> None:
 def test_no_secret_has_a_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     assert all(":?" in use for use in re.findall(r"\$\{[^}]+\}", text))
+
+
+@each
+def test_what_names_a_secret_holds_a_reference_and_never_a_value(name: str) -> None:
+    for variable, value in SERVICES[name].get("environment", {}).items():
+        if re.search(r"PASSWORD|SECRET|_KEYS?$|_DSN$|CONNECTION_URL$", variable):
+            assert re.search(r"\$\{[A-Z0-9_]+:\?", str(value)), variable
+
+
+def test_every_secret_that_is_asked_for_is_made() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"\$\{([A-Z0-9_]+)", text)) == set(SECRETS)
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
+def test_our_own_images_run_without_privileges(name: str) -> None:
+    assert SERVICES[name]["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in SERVICES[name]["security_opt"]
+    assert "privileged" not in SERVICES[name]
+
+
+@each
+def test_a_health_check_ends_and_gives_up(name: str) -> None:
+    check = SERVICES[name].get("healthcheck", {"timeout": "1s", "interval": "1s", "retries": 1})
+    assert {"timeout", "interval", "retries"} <= check.keys()
+
+
+def test_every_stage_of_the_dockerfile_is_pinned_and_what_runs_is_not_root() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert all(re.match(r"\S+:\d+(\.\d+)*-\S+ AS \w+\n", stage) for stage in stages)
+    run = [stage for stage in stages if re.search(r"^(CMD|ENTRYPOINT) ", stage, re.MULTILINE)]
+    assert len(run) == 2
+    assert all(re.search(r"^USER 10001$", stage, re.MULTILINE) for stage in run)
 
 
 def test_volumes_are_named_and_mounted_files_exist() -> None:

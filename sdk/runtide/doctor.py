@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import httpx
 from aiokafka.errors import KafkaError
@@ -123,17 +124,27 @@ async def _s3(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding
 async def _realtime(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding]:
     to_do = "pages show their age until it answers; nothing is lost"
     found = await _answers(http, "realtime", settings.centrifugo_api_url, "/health", to_do)
-    if settings.centrifugo_ws_url and found[0].state == "ok":
-        address = urlsplit(settings.centrifugo_ws_url)
-        port = address.port or (443 if address.scheme == "wss" else 80)
-        try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                _, writer = await asyncio.open_connection(address.hostname, port)
-        except (OSError, TimeoutError) as error:
-            return [Finding("realtime", "failed", f"{settings.centrifugo_ws_url} does not answer: {error}", to_do)]
-        writer.close()
-        await writer.wait_closed()
+    if not settings.centrifugo_ws_url or found[0].state != "ok":
+        return found
+    origin = settings.dashboard_url or settings.notifier_url
+    try:
+        status = await _handshake(http, settings.centrifugo_ws_url, origin)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        said = f"{settings.centrifugo_ws_url} does not answer: {error or type(error).__name__}"
+        return [Finding("realtime", "failed", said, to_do)]
+    if status == 403:
+        said = f"{settings.centrifugo_ws_url} refuses pages of {origin}"
+        return [Finding("realtime", "failed", said, "add it to its client.allowed_origins")]
     return found
+
+
+async def _handshake(http: httpx.AsyncClient, ws_url: str, origin: str | None) -> int:
+    """The status with which a WebSocket is opened, as a page of `origin` would: 101 if it may."""
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    headers |= {"Sec-WebSocket-Key": base64.b64encode(secrets.token_bytes(16)).decode()}
+    headers |= {"Origin": origin.rstrip("/")} if origin else {}
+    async with http.stream("GET", "http" + ws_url.removeprefix("ws"), headers=headers) as answer:
+        return answer.status_code
 
 
 async def _answers(

@@ -56,3 +56,17 @@ async def test_a_token_of_another_tenant_or_time_is_found() -> None:
     assert (await examined({}, token=token(tenant="other")))["token"].state == "failed"
     assert "expired" in (await examined({}, token=token(tenant="acme", exp=1_000_000_000)))["token"].said
     assert (await examined({}, token=token(tenant="acme", sub="ana@acme")))["token"].state == "ok"
+
+
+async def test_a_centrifugo_that_refuses_the_dashboards_pages_is_found_with_the_setting_to_change() -> None:
+    places = {
+        "centrifugo_api_url": "http://api.test", "centrifugo_ws_url": "wss://ws.test/connection/websocket",
+        "dashboard_url": "http://pages.test:8104/",
+    }  # fmt: skip
+    well = httpx.Response(200, json={})
+    refused = (await examined({"api.test": well, "ws.test": httpx.Response(403)}, **places))["realtime"]
+    assert refused.said == "wss://ws.test/connection/websocket refuses pages of http://pages.test:8104/"
+    assert refused.to_do == "add it to its client.allowed_origins"
+    opened = await examined({"api.test": well, "ws.test": httpx.Response(101)}, **places)
+    assert opened["realtime"].state == "ok"
+    assert (await examined({"api.test": well}, **places))["realtime"].state == "failed"

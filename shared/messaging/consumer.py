@@ -33,7 +33,6 @@ S = TypeVar("S")
 Handler = Callable[[Sequence[Received[Any]], Work[S]], Awaitable[None]]
 Decoded = Received[Any] | Bad
 ALERT_AFTER_SECONDS = 60
-WORTH_DEALING_OUT = 100  # records; a smaller batch is one transaction, whatever its partitions
 
 
 class Precondition(Protocol):
@@ -47,7 +46,7 @@ class Consumes(Generic[S]):
     """One subscription of a service: which topic, by which handler, after which precondition.
 
     `as_structs`: the handler only reads its messages' attributes, so that they need not be models (docs/adr/0008).
-    `saves_at_once`: how many batches of different partitions may be saved at the same time.
+    `saves_at_once`: how many batches may be saved at the same time; of one partition never more than one.
     """
 
     topic: Topic
@@ -117,20 +116,10 @@ class BatchConsumer(Generic[S]):
             await self.idle()
             await self._save(decoded)
             return
-        for part in self._parts(decoded):
-            partitions = frozenset(item.record.partition for item in part)
-            await self._room_for(partitions)
-            self._saving[asyncio.create_task(self._save(part), name=f"save {self.name}")] = partitions
+        partitions = frozenset(record.partition for record in records)
+        await self._room_for(partitions)
+        self._saving[asyncio.create_task(self._save(decoded), name=f"save {self.name}")] = partitions
         await asyncio.sleep(0)  # let the statement be sent before the next fetch is waited for
-
-    def _parts(self, decoded: list[Decoded]) -> list[list[Decoded]]:
-        """What may be saved side by side: whole partitions, dealt out by their numbers."""
-        if self._saves_at_once == 1 or len(decoded) < WORTH_DEALING_OUT:
-            return [decoded]
-        parts: list[list[Decoded]] = [[] for _ in range(self._saves_at_once)]
-        for item in decoded:
-            parts[item.record.partition % self._saves_at_once].append(item)
-        return [part for part in parts if part]
 
     async def _room_for(self, partitions: frozenset[int]) -> None:
         """Wait until none of these partitions is being saved, and one more save may be in flight."""
@@ -267,8 +256,10 @@ class BatchConsumer(Generic[S]):
         self.kafka = kafka
         fetch = kafka.getmany
 
-        async def getmany(*args: Any, **kwargs: Any) -> Any:
-            drained = await fetch(*args, **kwargs)
+        async def getmany(**kwargs: Any) -> Any:
+            beside = self._not_being_saved()
+            drained = await fetch(*beside, **kwargs | {"timeout_ms": 0}) if beside else {}
+            drained = drained or await fetch(**kwargs)
             for tp, records in drained.items():
                 if tp.partition in self.delivered:
                     self._begins[tp.partition] = self.delivered[tp.partition]
@@ -276,6 +267,13 @@ class BatchConsumer(Generic[S]):
             return drained
 
         kafka.getmany = getmany
+
+    def _not_being_saved(self) -> list[TopicPartition]:
+        """What a batch may be made of that needs to wait for nobody; nothing where the question does not arise."""
+        if self.kafka is None or self._saves_at_once == 1 or not self._saving:
+            return []
+        taken = frozenset[int]().union(*self._saving.values())
+        return [tp for tp in self.kafka.assignment() if tp.partition not in taken]
 
     async def adopt(self, partitions: Collection[int]) -> None:
         """Begin at our own rows in these partitions; one that has none gets it at its beginning."""

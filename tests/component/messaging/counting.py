@@ -129,10 +129,12 @@ class Counting:
 
     async def start(
         self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None,
-        group_of_its_own: bool = False, saves_at_once: int = 1,
+        group_of_its_own: bool = False, saves_at_once: int = 1, batch_records: int = 1000,
     ) -> ServiceHarness:  # fmt: skip
         """One process; `instance` keeps its place in the group."""
         settings = self.world.settings_of(self.settings, instance_id=f"{self.world.id}-{instance}")
+        kafka = settings.kafka.model_copy(update={"batch_records": batch_records})
+        settings = settings.model_copy(update={"kafka": kafka})
         running: Running[Any] = Running(
             Service(
                 name=self.name, settings=settings, store=CountingStore, metadata=MetaData(),

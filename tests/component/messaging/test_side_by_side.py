@@ -9,18 +9,14 @@ from typing import Any
 
 import pytest
 
-from shared.messaging import consumer
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
 from tests.component.messaging.counting import Counting, CountingStore, fact, on_facts
 
-FACTS = 600
+FACTS, BATCH = 600, 50
 
 
-async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(
-    counting: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(consumer, "WORTH_DEALING_OUT", 1)  # however few records a fetch brings
+async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(counting: Counting) -> None:
     inside: set[int] = set()
     together = asyncio.Event()
     saves = most = 0
@@ -45,7 +41,7 @@ async def test_two_saves_are_in_flight_and_each_partition_keeps_its_order(
 
     for number in range(counting.topic.partitions):
         await counting.fill(number, [fact(n) for n in range(FACTS // counting.topic.partitions)])
-    await counting.start(handler=watched, saves_at_once=2)
+    await counting.start(handler=watched, saves_at_once=2, batch_records=BATCH)
     await counting.until_read()
     assert await counting.count("taken") == await counting.count("effects") == FACTS
     assert most == 2
@@ -67,7 +63,7 @@ async def test_a_save_that_fails_beside_another_is_read_again_and_takes_effect_o
     monkeypatch.setattr(Work, "committed", lose)
     for number in range(counting.topic.partitions):
         await counting.fill(number, [fact(n) for n in range(FACTS // counting.topic.partitions)])
-    await counting.start(saves_at_once=2)
+    await counting.start(saves_at_once=2, batch_records=BATCH)
     await counting.until_read()
     assert len(lost) == 2
     assert await counting.count("taken") == await counting.count("effects") == FACTS

@@ -34,7 +34,7 @@ _FIXED = (
     "actor",
 )  # fmt: skip
 _WHOLE = tuple(name for name in _RUN_FIELDS if name not in _FIXED)
-_STATES = (
+STATES = (
     "name", "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
     "other_status", "other_at", "other_id", "run_count", "first_running_at", "source_started_at", "gone_at",
     "status", "sub_state", "previous_status", "attempt", "progress_pct", "step", "started_at", "ended_at",
@@ -71,27 +71,18 @@ _SELECT = f"select {', '.join(_AS_TEXT)} from runs"
 _BY_FLOW_RUN = f"{_SELECT} where orchestrator_run_id = any(cast(:ids as uuid[])) order by run_id for update"
 _BY_ID = f"{_SELECT} where run_id = any(cast(:ids as uuid[])) order by run_id for update"
 _INSERT = f"insert into runs ({', '.join(_RUN_FIELDS)}) select * from unnest({_unnest(_RUN_FIELDS)})"
-_SAVE_STATES, _SAVE_WHOLE, _SAVE_PROGRESS = _update(_STATES), _update(_WHOLE), _update(_PROGRESS)
-_KEEP = """
-insert into observations
-    (flow_run_id, state_id, state_at, state_type, state_name, state_message, run_count, start_time, gone, source)
-select * from unnest(
-    cast(:flow_runs as uuid[]), cast(:states as uuid[]), cast(:ats as timestamptz[]), cast(:types as text[]),
-    cast(:names as text[]), cast(:messages as text[]), cast(:counts as int[]), cast(:starts as timestamptz[]),
-    cast(:gone as boolean[]), cast(:sources as text[]))
+_SAVE_WHOLE, _SAVE_PROGRESS = _update(_WHOLE), _update(_PROGRESS)
+_SAVE_STATES = (
+    f"update runs r set {', '.join(f'{name} = u.{name}' for name in STATES)} "
+    "from unnest(cast(:rows as run_states[])) u where r.run_id = u.run_id"
+)
+_states_of = attrgetter("run_id", *STATES)
+SEEN = tuple(column.name for column in tables.observations.c)
+_KEEP = f"""
+insert into observations ({", ".join(SEEN)}) select * from unnest(cast(:rows as seen_states[]))
 on conflict do nothing
 returning flow_run_id, state_id
 """
-_HISTORY = """
-insert into run_history (run_id, entry, at, source, status, sub_state, attempt, detail, message, seq)
-select * from unnest(
-    cast(:run_id as uuid[]), cast(:entry as text[]), cast(:at as timestamptz[]), cast(:source as text[]),
-    cast(:status as text[]), cast(:sub_state as text[]), cast(:attempt as int[]), cast(:detail as text[]),
-    cast(:message as text[]), cast(:seq as bigint[]))
-on conflict do nothing
-"""
-
-
 _FLOW_AS_TEXT = tuple("cast(roles as text)" if name == "roles" else name for name in KnownFlow._fields)
 
 
@@ -108,6 +99,12 @@ class Entry(NamedTuple):
     detail: str | None = None
     message: str | None = None
     seq: int | None = None
+
+
+_HISTORY = f"""
+insert into run_history ({", ".join(Entry._fields)}) select * from unnest(cast(:rows as run_entries[]))
+on conflict do nothing
+"""
 
 
 class StoredReport(NamedTuple):
@@ -185,7 +182,8 @@ class RunTrackerStore:
 
     async def save_states(self, runs: Collection[Run]) -> None:
         """What observations change. One statement."""
-        await self._save(_SAVE_STATES, _STATES, runs)
+        if runs:
+            await execute(self._conn, _SAVE_STATES, rows=list(map(_states_of, runs)))
 
     async def save_whole(self, runs: Collection[Run]) -> None:
         """Whatever may change. One statement."""
@@ -212,11 +210,7 @@ class RunTrackerStore:
     async def record(self, entries: Sequence[Entry]) -> None:
         """Append to the histories; what is there already stays. One statement."""
         if entries:
-            columns = list(zip(*entries, strict=True))
-            await execute(
-                self._conn, _HISTORY,
-                **{name: list(column) for name, column in zip(Entry._fields, columns, strict=True)},
-            )  # fmt: skip
+            await execute(self._conn, _HISTORY, rows=list(entries))
 
     # -- observations --------------------------------------------------------------------------------------------
 
@@ -227,11 +221,7 @@ class RunTrackerStore:
               m.start_time, m.gone, m.source) for m in seen),
             key=lambda row: (row[0].int, row[1].int),
         )  # fmt: skip
-        names = ("flow_runs", "states", "ats", "types", "names", "messages", "counts", "starts", "gone", "sources")
-        params: dict[str, Any] = {
-            name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)
-        }
-        return {(flow_run_id, state_id) for flow_run_id, state_id in await self._rows(_KEEP, **params)}
+        return {(flow_run_id, state_id) for flow_run_id, state_id in await self._rows(_KEEP, rows=rows)}
 
     async def load_observations(self, flow_run_ids: Collection[UUID]) -> dict[UUID, list[Observation]]:
         """flow run id → all its stored states, oldest first."""

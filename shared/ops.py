@@ -74,7 +74,7 @@ async def show_dead_letter(ctx: Ctx, _: Operator, letter_id: int) -> dict[str, A
         **{name: value for name, value in row.items() if name not in ("key", "value", "headers")},
         "key": _shown(record.key),
         "value": _shown(record.value),
-        "headers": [[name, _shown(value)] for name, value in record.headers],
+        "headers": [[_shown(name.encode("utf-8", "surrogateescape")), _shown(value)] for name, value in record.headers],
         "as_of": ctx.clock(),
     }
 

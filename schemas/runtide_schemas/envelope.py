@@ -84,11 +84,15 @@ def to_headers(envelope: Envelope) -> list[tuple[str, bytes]]:
 def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> PartialEnvelope:
     """Every header must be UTF-8; foreign ones are ignored beyond that, an empty one of ours counts as absent.
 
+    A name that is not UTF-8 is recognised by its surrogate escapes.
+
     Raises: ValueError naming the header that cannot be read.
     """
     texts: dict[str, str] = {}
     for name, value in headers:
         field = _FIELD_OF.get(name) or _FIELD_OF.get(name.lower())
+        if field is None:
+            _insist_on_utf8(name)
         if value is None:
             if field is not None:
                 raise ValueError(f"header {name!r} is null, allowed is UTF-8 text")
@@ -104,6 +108,14 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> PartialEnvelope
         texts[field] = text
     time = texts.pop("time", None)
     return PartialEnvelope(time=_read_time(time) if time is not None else None, **texts)
+
+
+def _insist_on_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raw = name.encode("utf-8", "surrogateescape")
+        raise ValueError(f"the header name {raw[:80]!r} is not UTF-8") from None
 
 
 def _read_time(text: str) -> datetime:

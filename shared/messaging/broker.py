@@ -12,11 +12,13 @@ from faststream.kafka.message import KafkaAckableMessage
 from runtide_schemas.topics import Topic
 
 from shared.messaging.consumer import BatchConsumer
+from shared.messaging.header_names import read_patiently
 from shared.settings import KafkaSettings
 
 
 def broker_for(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
     """A broker that validates nothing and logs nothing per message: we decode and we log."""
+    read_patiently()
     return KafkaBroker(
         settings.bootstrap.split(","), client_id=client_id, apply_types=False, logger=None, graceful_timeout=20
     )

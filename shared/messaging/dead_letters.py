@@ -94,11 +94,31 @@ def _text(value: str) -> str:
 
 
 def _headers_to_json(headers: Sequence[tuple[str, bytes | None]]) -> str:
-    return msgspec.json.encode(
-        [[name, None if value is None else base64.b64encode(value).decode()] for name, value in headers]
-    ).decode()
+    """Values in base 64; a name as it is, or `{"base64": …}` if it is not UTF-8."""
+    return msgspec.json.encode([[_name_to_json(name), _base64(value)] for name, value in headers]).decode()
 
 
 def _headers_from_json(stored: Any) -> tuple[tuple[str, bytes | None], ...]:
     pairs = msgspec.json.decode(stored) if isinstance(stored, str | bytes) else stored
-    return tuple((name, None if value is None else base64.b64decode(value)) for name, value in pairs)
+    return tuple((_name_from_json(name), None if value is None else base64.b64decode(value)) for name, value in pairs)
+
+
+def _name_to_json(name: str) -> str | dict[str, str | None]:
+    raw = name.encode("utf-8", "surrogateescape")
+    return name if _is_text(raw) else {"base64": _base64(raw)}
+
+
+def _name_from_json(name: str | dict[str, str]) -> str:
+    return name if isinstance(name, str) else base64.b64decode(name["base64"]).decode("utf-8", "surrogateescape")
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()

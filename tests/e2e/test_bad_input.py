@@ -10,11 +10,15 @@ import pytest
 from tests.e2e.platform import Platform, run_id_of
 from tests.support.eventually import eventually
 
-POISON: dict[str, tuple[Any, list[tuple[str, bytes]]]] = {
+POISON: dict[str, tuple[Any, list[tuple[str | bytes, bytes]]]] = {
     "bad JSON": (b'{"type": "run.submit"', []),
     "wrong types": ({"type": "run.submit", "tenant": 5, "instance": []}, []),
     "an unknown type": ({"type": "run.explode", "tenant": "acme"}, []),
     "a header that is not UTF-8": ({"type": "run.submit", "tenant": "acme", "instance": "x"}, [("ce_id", b"\xff\xfe")]),
+    "a header name that is not UTF-8": (
+        {"type": "run.submit", "tenant": "acme", "instance": "x"},
+        [(b"\xff\xfe", b"")],
+    ),
     "a tombstone": (None, []),
     "a value of a megabyte": (b'{"type": "run.submit", "pad": "' + b"x" * 1_000_000 + b'"}', []),
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from runtide_schemas import cluster
 
 from shared.settings import KafkaSettings
@@ -48,12 +50,32 @@ class Kafka:
             await admin.close()
 
     async def send(
-        self, topic: str, value: object, *, key: bytes | None = None, headers: Sequence[tuple[str, bytes]] = ()
+        self, topic: str, value: object, *, key: bytes | None = None, headers: Sequence[tuple[str | bytes, bytes]] = ()
     ) -> str:
-        """Send JSON (or bytes as they are, or None); answers `topic:partition:offset`, as the acknowledgement says."""
+        """Send JSON (or bytes as they are, or None); answers `topic:partition:offset`, as the acknowledgement says.
+
+        A header name may be bytes, as a client in another language may send it.
+        """
         assert self._producer is not None
         raw = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
+        if any(isinstance(name, bytes) for name, _ in headers):
+            return await self._send_raw_names(topic, raw, key, headers)
         sent = await self._producer.send_and_wait(self.prefix + topic, raw, key=key, headers=list(headers))
+        return f"{topic}:{sent.partition}:{sent.offset}"
+
+    async def _send_raw_names(
+        self, topic: str, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str | bytes, bytes]]
+    ) -> str:
+        """aiokafka encodes names from text: so its builder in Python gets a text that encodes to these bytes."""
+        wire = self.prefix + topic
+        named = [(_RawName(os.fsdecode(name)) if isinstance(name, bytes) else name, held) for name, held in headers]
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+            batch = producer.create_batch()
+            batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 2_000_000)
+            batch.append(timestamp=None, key=key, value=value, headers=named)
+            await producer.client._wait_on_metadata(wire)
+            partition = producer._partition(wire, None, None, None, key, value)
+            sent = await (await producer.send_batch(batch, wire, partition=partition))
         return f"{topic}:{sent.partition}:{sent.offset}"
 
     async def send_many(self, topic: str, values: Iterable[object]) -> None:
@@ -97,6 +119,13 @@ class Kafka:
         found = await eventually(probe, within_seconds=within_seconds, every_seconds=0.2, what=f"a message on {topic}")
         assert found is not None
         return found
+
+
+class _RawName(str):
+    """A header's name that may hold any bytes."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return super().encode(encoding, "surrogateescape")
 
 
 def settings_for(bootstrap: str, prefix: str) -> KafkaSettings:

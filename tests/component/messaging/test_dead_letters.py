@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.record.memory_records import MemoryRecords
 
+from shared.messaging import broker, dead_letters
 from shared.messaging.work import Work
 from tests.component.messaging.counting import Counting, fact, on_facts
 from tests.support.eventually import eventually
@@ -88,6 +91,44 @@ async def test_bytes_that_cannot_be_read_are_set_aside_and_their_partition_moves
     stored = await counting.rows('select value, reason from dead_letters order by "offset"')
     assert [row["value"] for row in stored] == [value for value, _ in bad]
     assert all(row["reason"] for row in stored)
+
+
+async def test_a_header_name_that_is_not_utf8_is_set_aside_whole_and_its_partition_moves_on(opened: Any) -> None:
+    counting = await opened(partitions=1)
+    kafka, topic = counting.world.kafka, counting.topic.name
+    value, names = json.dumps(fact(1)).encode(), [(b"\xff\x00name", b"held"), ("plain", b"too")]
+    await kafka.send(topic, fact(2))
+    await kafka.send(topic, value, key=b"k", headers=names)
+    await kafka.send(topic, fact(3))
+    harness = await counting.start()
+    await counting.until_read()
+    assert await counting.count("effects") == await counting.count("taken") == 2
+
+    [letter] = await letters(harness)
+    assert letter["reason"] == "the header name b'\\xff\\x00name' is not UTF-8"
+    whole = (await harness.http.get(f"/v1/ops/dead-letters/{letter['id']}")).json()
+    assert (whole["value"].encode(), whole["key"]) == (value, "k")
+    assert whole["headers"] == [["\\xff\x00name", "held"], ["plain", "too"]]
+    [stored] = await counting.rows("select * from dead_letters")
+    kept = dead_letters.record_of(stored).headers
+    assert [(name.encode("utf-8", "surrogateescape"), held) for name, held in kept] == [
+        (b"\xff\x00name", b"held"), (b"plain", b"too"),
+    ]  # fmt: skip
+    assert (await harness.http.post(f"/v1/ops/dead-letters/{letter['id']}/replay")).status_code == 409
+
+
+async def test_the_control_without_our_reading_such_a_name_holds_its_partition_up(
+    opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "read_patiently", lambda: None)
+    monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
+    counting = await opened(partitions=1)
+    await counting.world.kafka.send(counting.topic.name, fact(1), headers=[(b"\xff", b"")])
+    await counting.send([fact(2)])
+    await counting.start()
+    with pytest.raises(AssertionError):
+        await counting.until_read(within_seconds=3)
+    assert await counting.count("effects") == 0
 
 
 async def test_the_same_message_set_aside_twice_is_counted_and_not_stored_again(counting: Counting) -> None:

@@ -57,6 +57,8 @@ def test_no_header_raises_anything_but_a_value_error(headers: list[tuple[str, by
     [
         ([("ce_id", b"\xff\xfe")], "'ce_id' is not UTF-8"),
         ([("x-anything", b"\xc3\x28")], "'x-anything' is not UTF-8"),
+        ([("x-\udcff", b"1")], "the header name b'x-\\\\xff' is not UTF-8"),
+        ([("x-\udcff", None)], "the header name b'x-\\\\xff' is not UTF-8"),
         ([("ce_id", None)], "'ce_id' is null"),
         ([("ce_id", b"a\x00b")], "'ce_id' contains a NUL"),
         ([("ce_time", b"yesterday")], "'ce_time' is 'yesterday'"),

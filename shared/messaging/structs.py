@@ -2,7 +2,8 @@
 
 For topics that only we write, whose handlers do nothing but read attributes (docs/adr/0008). The model stays the only
 definition: the Struct is made of its fields when the process starts, and refuses whatever it is not sure of, so that
-the model's adapter decides on it and gives the reason. Fields of foreign objects are not read at all.
+the model's adapter decides on it and gives the reason. Fields of foreign objects are not read at all. Of a time with
+more digits than microseconds the Struct rounds what the model cuts off; our writers write no such time.
 """
 
 from __future__ import annotations

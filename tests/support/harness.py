@@ -11,10 +11,12 @@ from typing import Any
 import asyncpg
 import httpx
 
+from shared.messaging.consumer import BatchConsumer
 from shared.migrate import migrate
 from shared.postgres import engine_for
 from shared.service import Running
 from shared.settings import ServiceSettings
+from tests.support.eventually import eventually
 from tests.support.kafka import Kafka
 
 SECRETS = {
@@ -115,6 +117,21 @@ class ServiceHarness:
 
     async def rows(self, sql: str, *args: Any) -> list[dict[str, Any]]:
         return await self.world.rows(self.name, sql, *args)
+
+    async def settled(self) -> None:
+        """Everything sent so far has been read, and what was to be said about it lies in Kafka."""
+        for consumer in self.running.context.consumers.values():
+            await eventually(lambda consumer=consumer: self._at_the_end(consumer), what=f"{consumer.name} at the end")
+        await eventually(self._has_said_all, what="an empty outbox")
+
+    async def _at_the_end(self, consumer: BatchConsumer[Any]) -> bool:
+        ends = await self.running.context.end_offsets(consumer.topic)
+        rows = await self.rows("select * from consumer_offsets where consumer = $1", consumer.name)
+        offsets = {row["partition"]: row["next_offset"] for row in rows}
+        return all(offsets.get(partition, 0) == end for partition, end in ends.items())
+
+    async def _has_said_all(self) -> bool:
+        return not await self.rows("select from outbox limit 1")
 
     async def stop(self) -> None:
         await self.http.aclose()

@@ -10,7 +10,6 @@ import pytest
 
 from services.notifier.tokens import AUDIENCE, ISSUER
 from tests.component.notifier.conftest import activity, instance, new_id, request, run
-from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness
 
 
@@ -23,12 +22,7 @@ async def owned(notifier: ServiceHarness) -> dict[str, str]:
     await kafka.send("requests.status.v1", request(ids["ahead"], instance_id=None, status="cancelled"))
     await kafka.send("runs.status.v1", run(ids["run"], instance_id=ids["instance"]))
     await kafka.send("instances.status.v1", instance(ids["instance"]), key=b"i")
-
-    async def known() -> bool:
-        rows = await notifier.rows("select entity_id::text as id from owners")
-        return {ids["request"], ids["run"], ids["instance"]} <= {row["id"] for row in rows}
-
-    await eventually(known)
+    await notifier.settled()
     return ids
 
 
@@ -110,11 +104,8 @@ async def test_activities_come_newest_first_in_pages_each_once_and_only_the_tena
     mine = [activity(n) for n in range(7)]
     for one in [*mine, mine[0], activity(3, tenant="globex"), mine[5]]:  # out of order, and some twice
         await notifier.kafka.send("activities.v1", one)
-
-    async def all_there() -> bool:
-        return len(await notifier.rows("select from activities")) == 8
-
-    await eventually(all_there)
+    await notifier.settled()
+    assert len(await notifier.rows("select from activities")) == 8
     seen: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:

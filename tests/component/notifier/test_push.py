@@ -45,7 +45,7 @@ async def test_an_older_status_of_an_instance_never_replaces_a_newer_one(
     for seq in (2, 1, 3):
         await notifier.kafka.send(INSTANCES, instance(instance_id, seq, tenant=tenant), key=instance_id.encode())
     await centrifugo.until(f"lineage:{tenant}", 3)
-    seqs = [data["seq"] for data in await centrifugo.history(f"instance:{instance_id}:status")]
+    seqs = [data["seq"] for data in await centrifugo.until(f"instance:{instance_id}:status", 2)]
     assert seqs == [2, 3]
 
 

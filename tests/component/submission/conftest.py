@@ -11,7 +11,6 @@ import httpx
 import pytest
 from runtide_schemas.vocabulary import run_id_of
 
-from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World
 
 COMMANDS, STATUS, DECISIONS, ACTIVITIES = (
@@ -59,17 +58,8 @@ class Submission:
         return await self.harness.rows("select * from dead_letters order by id")
 
     async def settled(self) -> None:
-        """Everything sent so far has been read."""
-        context = self.harness.running.context
-        for consumer in context.consumers.values():
-
-            async def at_the_end(consumer: Any = consumer) -> bool:
-                ends = await context.end_offsets(consumer.topic)
-                rows = await self.harness.rows("select * from consumer_offsets where consumer = $1", consumer.name)
-                offsets = {row["partition"]: row["next_offset"] for row in rows}
-                return all(offsets.get(partition, 0) == end for partition, end in ends.items())
-
-            await eventually(at_the_end, what=f"{consumer.name} at the end")
+        """Everything sent so far has been read and answered."""
+        await self.harness.settled()
 
     async def seqs(self, run_id: str) -> Sequence[int]:
         return [m["seq"] for m in await self.snapshots(run_id)]

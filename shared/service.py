@@ -59,6 +59,7 @@ class Service(Generic[S]):
     metadata: MetaData
     consumers: Sequence[Consumes[S]] = ()
     due: Mapping[str, DueHandler[S]] = field(default_factory=dict)
+    lock_due: DueHandler[S] | None = None  # takes the locks that the consumers would take, before due rows are taken
     workers: Sequence[Worker] = ()
     routers: Sequence[APIRouter] = ()
     mounts: Sequence[Callable[[Any], None]] = ()  # each is given the FastAPI application, last
@@ -235,8 +236,8 @@ class Running(Generic[S]):
             producer=lambda: brokers.producer_for(self.settings.kafka, client_id=f"runtide-{service.name}-relay"),
         )  # fmt: skip
         due = DueWorker(
-            service.due, service=service.name, engine=context.engine, store=service.store, clock=context.clock,
-            log=context.log,
+            service.due, lock=service.lock_due, service=service.name, engine=context.engine, store=service.store,
+            clock=context.clock, log=context.log,
         )  # fmt: skip
         self._spawn("consumers", self._start_broker())
         self._spawn("relay", relay.run())

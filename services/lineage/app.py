@@ -32,5 +32,6 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
             ),
         ],
         due={EXPIRE: handlers.on_deadlines, DECIDE: handlers.on_portions},
+        lock_due=handlers.lock_due,
         routers=[api.router],
     )

@@ -16,7 +16,7 @@ from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus
 
 from services.lineage import settlement, translation, wiring
-from services.lineage.conclusion import Change, conclude
+from services.lineage.conclusion import DECIDE, EXPIRE, Change, conclude
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.endings import Run
 from services.lineage.domain.gate import Request, State
@@ -97,6 +97,13 @@ def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
         await conclude(list(changes.values()), work)
 
     return on_requests_status
+
+
+async def lock_due(due: Sequence[Due], work: LineageWork) -> None:
+    """Take the tenants' locks before the rows, as every consumer does."""
+    requests = await work.store.requests([UUID(one.ref) for one in due if one.kind == EXPIRE])
+    tenants = {one.ref for one in due if one.kind == DECIDE}
+    await work.store.lock(tenants | {request.tenant for request in requests.values()})
 
 
 async def on_portions(due: Sequence[Due], work: LineageWork) -> None:

@@ -33,6 +33,7 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             telling.PROGRESS: handlers.on_progress_due,
             telling.LINK: handlers.on_links_due,
         },
+        lock_due=handlers.lock_due,
         workers=[
             Worker("bridge", bridge.run),
             Worker("sweep", sweep.run),

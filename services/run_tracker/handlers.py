@@ -137,6 +137,14 @@ async def on_runs_reports(batch: Sequence[Received[Report]], work: Tracking) -> 
 # -- the clock ---------------------------------------------------------------------------------------------------------
 
 
+async def lock_due(due: Sequence[Due], work: Tracking) -> None:
+    """Take the locks of all that these will touch, in the order of the consumers: creators, then runs by id."""
+    links = [UUID(one.ref) for one in due if one.kind == LINK]
+    if links:
+        await work.store.be_only_creator()
+    await work.store.lock_runs([UUID(one.ref) for one in due], of_flow_runs=links)
+
+
 async def on_seals_due(due: Sequence[Due], work: Tracking) -> None:
     """The last report did not come: completed all the same, and says so. It may still come."""
     following = Following(work)

@@ -146,6 +146,20 @@ class RunTrackerStore:
         )
         return bool(row["held"])
 
+    async def lock_runs(self, run_ids: Collection[UUID], *, of_flow_runs: Collection[UUID]) -> None:
+        """These runs, and those that these flow runs have or claim. One statement."""
+        await execute(
+            self._conn,
+            """
+            select from runs where run_id in (
+                select unnest(cast(:ids as uuid[]))
+                union select run_id from runs where orchestrator_run_id = any(cast(:flow_runs as uuid[]))
+                union select claimed_run_id from waiting_flow_runs where flow_run_id = any(cast(:flow_runs as uuid[]))
+            ) order by run_id for update
+            """,
+            ids=list(run_ids), flow_runs=list(of_flow_runs),
+        )  # fmt: skip
+
     # -- runs ----------------------------------------------------------------------------------------------------
 
     async def load_runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:

@@ -1,7 +1,8 @@
 """Time is an input like a message: what becomes true by the clock alone is a row with `due_at`.
 
 One worker per service takes what is due through the same handler shape; the row goes with the transaction that
-answers it, so that it happens once.
+answers it, so that it happens once. The fact not to break: what the rows speak of is locked before the rows, as
+consumers do, who schedule at their end; else the two wait for each other.
 """
 
 from __future__ import annotations
@@ -38,13 +39,17 @@ class Due:
 
 DueHandler = Callable[[Sequence[Due], Work[S]], Awaitable[None]]
 
+_SEE = """
+select kind, ref, due_at from due where due_at <= :now and kind = any(cast(:kinds as text[]))
+order by due_at limit :limit
+"""
 _TAKE = """
 delete from due where (kind, ref) in (
-    select kind, ref from due where due_at <= :now and kind = any(cast(:kinds as text[]))
-    order by due_at limit :limit for update skip locked
+    select kind, ref from due join unnest(cast(:kinds as text[]), cast(:refs as text[])) as seen (kind, ref)
+        using (kind, ref)
+    where due_at <= :now for update of due skip locked
 ) returning kind, ref, due_at
 """
-_TAKE_ONE = "delete from due where kind = :kind and ref = :ref and due_at <= :now returning kind, ref, due_at"
 
 
 class DueWorker:
@@ -54,13 +59,15 @@ class DueWorker:
         self,
         handlers: Mapping[str, DueHandler[Any]],
         *,
+        lock: DueHandler[Any] | None,
         service: str,
         engine: AsyncEngine,
         store: Callable[[AsyncConnection], Any],
         clock: Clock,
         log: Log,
     ) -> None:
-        self._handlers, self._engine, self._store, self._clock = handlers, engine, store, clock
+        self._handlers, self._lock = handlers, lock
+        self._engine, self._store, self._clock = engine, store, clock
         self._source = f"/runtide/{service}"
         self._log = log.bind(worker="due")
 
@@ -79,47 +86,47 @@ class DueWorker:
 
     async def tick(self) -> int:
         """Answer what is due now; says how much it was. A fault of one row does not hold up the others for ever."""
+        seen = await self._see()
         try:
-            return await self._take(BATCH)
+            return await self._answer(seen)
         except Exception as error:
             if verdict(error) == "retry":
                 raise
             self._log.error("due rows failed together; one by one", error=reason_of(error))
-        return await self._one_by_one()
+        return await self._one_by_one(seen)
 
-    async def _one_by_one(self) -> int:
-        """Each due row in a transaction of its own; one that cannot be answered waits a minute and says so."""
+    async def _see(self) -> list[Due]:
         async with self._engine.connect() as conn:
-            rows = await fetch(
-                conn, "select kind, ref from due where due_at <= :now and kind = any(cast(:kinds as text[])) limit 500",
-                now=self._clock(), kinds=list(self._handlers),
-            )  # fmt: skip
-        for row in rows:
+            rows = await fetch(conn, _SEE, now=self._clock(), kinds=list(self._handlers), limit=BATCH)
+        return [Due(row["kind"], row["ref"], row["due_at"]) for row in rows]
+
+    async def _one_by_one(self, seen: Sequence[Due]) -> int:
+        """Each due row in a transaction of its own; one that cannot be answered waits a minute and says so."""
+        for one in seen:
             try:
-                await self._take(1, only=(row["kind"], row["ref"]))
+                await self._answer([one])
             except Exception as error:
                 if verdict(error) == "retry":
                     raise
-                self._log.error("due row failed", kind=row["kind"], ref=row["ref"], exc_info=error)
+                self._log.error("due row failed", kind=one.kind, ref=one.ref, exc_info=error)
                 async with self._engine.begin() as conn:
                     await execute(
                         conn, "update due set due_at = now() + interval '1 minute' where kind = :kind and ref = :ref",
-                        kind=row["kind"], ref=row["ref"],
+                        kind=one.kind, ref=one.ref,
                     )  # fmt: skip
-        return len(rows)
+        return len(seen)
 
-    async def _take(self, limit: int, only: tuple[str, str] | None = None) -> int:
+    async def _answer(self, seen: Sequence[Due]) -> int:
+        """Lock what these speak of, take those that are still due, answer them; says how many."""
+        if not seen:
+            return 0
         async with self._engine.begin() as conn:
-            if only is None:
-                rows = await fetch(conn, _TAKE, now=self._clock(), kinds=list(self._handlers), limit=limit)
-            else:
-                rows = await fetch(
-                    conn, _TAKE_ONE,
-                    kind=only[0], ref=only[1], now=self._clock(),
-                )  # fmt: skip
-            if not rows:
-                return 0
             work = Work(conn, self._store(conn), now=self._clock(), source=self._source)
+            if self._lock is not None:
+                await self._lock(seen, work)
+            rows = await fetch(
+                conn, _TAKE, now=work.now, kinds=[one.kind for one in seen], refs=[one.ref for one in seen]
+            )
             by_kind: dict[str, list[Due]] = {}
             for row in rows:
                 by_kind.setdefault(row["kind"], []).append(Due(row["kind"], row["ref"], row["due_at"]))

@@ -71,7 +71,7 @@ class Work(Generic[S]):
             wake()
 
     async def _write_due(self) -> None:
-        set_rows = [(kind, ref, at) for (kind, ref), at in self._due.items() if at is not None]
+        set_rows = [(kind, ref, at) for (kind, ref), at in sorted(self._due.items()) if at is not None]
         if set_rows:
             await execute(
                 self._conn,

@@ -13,7 +13,9 @@ from runtide_schemas.vocabulary import version_id_of
 
 from services.lineage import handlers
 from services.lineage.app import build
+from services.lineage.store import LineageStore
 from services.lineage.tables import metadata
+from shared.postgres import execute
 from shared.service import Running
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
@@ -230,6 +232,24 @@ async def test_a_parked_request_expires_by_the_clock_alone(told: Told) -> None:
     run_id = await told.ask("momentum", gate="wait", wait_until=soon)
     assert (await told.decision(run_id))["type"] == "request.parked"
     assert (await told.decision(run_id, 2))["type"] == "request.expired"
+
+
+async def test_a_deadline_is_taken_only_under_the_lock_of_its_tenant(told: Told) -> None:
+    await told.register("momentum", "prices")
+    run_id = await told.ask("momentum", gate="wait")
+    await told.decision(run_id)
+    async with told.lineage.running.context.engine.begin() as consumer:
+        await LineageStore(consumer).lock({told.tenant})
+        await told.lineage.rows("update due set due_at = now() where ref = $1", run_id)
+        await eventually(lambda: _waits(told), what="a due worker that waits for the tenant")
+        assert await execute(consumer, "delete from due where ref = :ref", ref=run_id) == 1
+    await told.is_quiet()
+    assert [one["number"] for one in of(await told.about("requests.decisions.v1"), run_id=run_id)] == [1]
+
+
+async def _waits(told: Told) -> bool:
+    sql = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(await told.lineage.rows(sql))
 
 
 async def test_two_requests_of_one_flow_can_not_both_pass_and_an_end_frees_the_place(told: Told) -> None:

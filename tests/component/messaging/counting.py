@@ -67,6 +67,10 @@ class CountingStore:
         """Note that something became true."""
         await execute(self._conn, "insert into effects (id, ref, n) values (gen_random_uuid(), :ref, 0)", ref=ref)
 
+    async def lock(self, refs: Sequence[str]) -> None:
+        """As a handler locks the aggregates that it is about to change."""
+        await execute(self._conn, "select from effects where ref = any(:refs) order by ref for update", refs=list(refs))
+
 
 async def on_facts(batch: Sequence[Received[ActivityRecorded]], work: Work[CountingStore]) -> None:
     """Take the facts; say what is new; a fact whose n is negative can never work."""
@@ -129,7 +133,7 @@ class Counting:
 
     async def start(
         self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None,
-        group_of_its_own: bool = False, saves_at_once: int = 1, batch_records: int = 1000,
+        lock_due: Any = None, group_of_its_own: bool = False, saves_at_once: int = 1, batch_records: int = 1000,
     ) -> ServiceHarness:  # fmt: skip
         """One process; `instance` keeps its place in the group."""
         settings = self.world.settings_of(self.settings, instance_id=f"{self.world.id}-{instance}")
@@ -139,6 +143,7 @@ class Counting:
             Service(
                 name=self.name, settings=settings, store=CountingStore, metadata=MetaData(),
                 consumers=[Consumes(self.topic, handler, saves_at_once=saves_at_once)], due=due or {},
+                lock_due=lock_due,
             )
         )  # fmt: skip
         if group_of_its_own:

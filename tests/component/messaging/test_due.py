@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
+from sqlalchemy.exc import DBAPIError
 
 from shared.messaging.due import Due
 from shared.messaging.work import Work
@@ -84,6 +88,53 @@ async def test_a_cut_connection_rings_nothing_twice(counting: Counting) -> None:
         await eventually(counting.terminate_backends, every_seconds=0.01)
     await until_rung(counting, *refs)
     assert await rung(counting) == refs
+
+
+@pytest.mark.parametrize("locked_first", [True, False], ids=["locked first", "control: taken first"])
+async def test_who_answers_a_row_and_who_moves_it_never_wait_for_each_other_in_a_ring(
+    counting: Counting, locked_first: bool
+) -> None:
+    ended_by_postgres: list[DBAPIError] = []
+
+    async def lock(due: Sequence[Due], work: Work[Any]) -> None:
+        with noted(ended_by_postgres):
+            await work.store.lock([one.ref for one in due])
+
+    async def ring(due: Sequence[Due], work: Work[Any]) -> None:
+        await lock(due, work)
+        for one in due:
+            await work.store.ring(f"{one.ref} rang")
+
+    harness = await counting.start(due={"ring": ring}, lock_due=lock if locked_first else None)
+    await counting.rows("insert into effects (id, ref, n) values (gen_random_uuid(), 'a', 0)")
+    with suppress(DBAPIError), noted(ended_by_postgres):
+        async with harness.running.context.unit_of_work() as work:  # a consumer's: first the aggregate
+            await work.store.lock(["a"])
+            await schedule(harness, "a")
+            await eventually(lambda: _someone_waits(counting))
+            work.schedule("ring", "a", datetime.now(UTC) + timedelta(days=1))  # at its end the row
+    assert len(ended_by_postgres) == (0 if locked_first else 1)
+    if locked_first:
+        await eventually(lambda: _nobody_waits(counting))
+        assert await rung(counting) == ["a"]
+
+
+@contextmanager
+def noted(errors: list[DBAPIError]) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        errors.append(error)
+        raise
+
+
+async def _someone_waits(counting: Counting) -> bool:
+    sql = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return bool(await counting.rows(sql))
+
+
+async def _nobody_waits(counting: Counting) -> bool:
+    return not await _someone_waits(counting)
 
 
 async def test_a_kind_that_this_version_does_not_know_waits_for_one_that_does(counting: Counting) -> None:

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import DateTime, RowMapping, TextClause, bindparam, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import DateTime, RowMapping, TextClause, bindparam, event, text
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -28,7 +28,7 @@ _TRANSIENT_STATES = ("55P03", "25P03")
 def engine_for(settings: PostgresSettings, *, schema: str, application: str, pool_size: int = 8) -> AsyncEngine:
     """An engine whose connections see one service's schema first."""
     dsn = settings.dsn.get_secret_value()
-    return create_async_engine(
+    engine = create_async_engine(
         dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
         max_overflow=4,
@@ -46,6 +46,17 @@ def engine_for(settings: PostgresSettings, *, schema: str, application: str, poo
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", refuse_closed)
+    return engine
+
+
+def refuse_closed(connection: Any, _: Any, __: Any) -> None:
+    """A connection that is known to be closed is replaced by the pool, and all others that are as old.
+
+    It costs no round trip: asyncpg has heard of the end by itself, for a server that goes down says so.
+    """
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
 
 
 @lru_cache(maxsize=2048)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -17,9 +19,10 @@ from runtide_schemas.decisions import (
     RequestSkipped,
 )
 from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
+from runtide_schemas.topics import REQUESTS_DECISIONS
 from runtide_schemas.vocabulary import RUNTIDE, RequestStatus
 
-from services.submission.domain.request import Answer, Refusal, Request
+from services.submission.domain.request import Answer, Refusal, Request, decide
 from services.submission.store import SubmissionStore
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
@@ -112,6 +115,21 @@ def announce(request: Request, work: Work[SubmissionStore], *, cause: Received[A
             "blockers": [blocker["name"] for blocker in request.blockers],
         }
         _record(request, f"request.{action}", payload, f"{request.seq}", work, cause)
+
+
+def announce_with_answers(
+    request: Request, work: Work[SubmissionStore], *, cause: Received[Any] | None = None
+) -> Request:
+    """The same, and then each answer that came ahead of it; answers the request as it stands after them."""
+    announce(request, work, cause=cause)
+    decisions = [REQUESTS_DECISIONS.adapter.validate_json(json.dumps(said)) for said in request.ahead]
+    request = replace(request, ahead=())
+    for decision in sorted(decisions, key=lambda decision: decision.number):
+        after = decide(request, answer_of(decision))
+        if isinstance(after, Request):
+            request = after
+            announce(request, work, cause=cause)
+    return request
 
 
 def refuse(

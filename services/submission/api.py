@@ -13,10 +13,10 @@ from runtide_schemas.commands import InvalidSubmission, read_submission
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import Code, RequestStatus, instance_id_of, run_id_of
 
-from services.submission.announcing import announce, refuse, snapshot
+from services.submission.announcing import announce, announce_with_answers, refuse, snapshot
 from services.submission.domain import request as requests
 from services.submission.domain.request import Refusal, Request
-from services.submission.handlers import asked_by
+from services.submission.handlers import asked_by, save
 from services.submission.store import SubmissionStore
 from shared.auth import Caller
 from shared.http import Ctx, Problem, cursor_after, not_found, read_cursor, requires
@@ -71,8 +71,7 @@ async def submit(
         before = (await work.store.open([key], now=work.now))[key]
         after = requests.submit(before, asked_by(submission, command_id=command_id))
         if isinstance(after, Request):
-            await work.store.save([after], now=work.now)
-            announce(after, work)
+            await save({key: announce_with_answers(after, work)}, work)
         elif isinstance(after, Refusal):
             refuse(before, submission, command_id, after, work, cause=None)
     if isinstance(after, Refusal):

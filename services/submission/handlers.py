@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from runtide_schemas.commands import CancelRun, InvalidSubmission, SubmitRun
 from runtide_schemas.decisions import Decision
 from runtide_schemas.vocabulary import COMMAND_ID_MAX_LENGTH, RequestStatus, Trigger, run_id_of
 
-from services.submission.announcing import announce, answer_of, refuse
+from services.submission.announcing import announce, announce_with_answers, answer_of, refuse
 from services.submission.domain import request as requests
 from services.submission.domain.request import Asked, Nothing, Refusal, Request
 from services.submission.store import Key, SubmissionStore
@@ -33,26 +33,35 @@ async def on_runs_commands(batch: Sequence[Received[Any]], work: Work[Submission
         before = known[key]
         after = _apply(before, received, launching=key in launching, work=work)
         if isinstance(after, Request):
-            known[key] = changed[key] = after
-            announce(after, work, cause=received)
+            known[key] = changed[key] = announce_with_answers(after, work, cause=received)
         elif isinstance(after, Refusal):
             refuse(before, received.message, received.id, after, work, cause=received)
-    await work.store.save(changed.values(), now=work.now)
+    await save(changed, work)
     await work.store.drop_launches([k for k, r in changed.items() if r.status is RequestStatus.CANCELLED])
 
 
 async def on_requests_decisions(batch: Sequence[Received[Decision]], work: Work[SubmissionStore]) -> None:
-    """lineage's answers; one that comes too late, or twice, changes nothing."""
-    known = await work.store.load([_decided(received) for received in batch])
+    """lineage's answers; one that comes too late, or twice, changes nothing, and one that comes too early waits."""
+    keys = {_decided(received) for received in batch}
+    known = await work.store.load(keys)
+    if unknown := keys - known.keys():
+        known |= await work.store.open(unknown, now=work.now)
     changed: dict[Key, Request] = {}
     for received in batch:
-        key = _decided(received)
-        if key not in known:
-            continue
-        after = requests.decide(known[key], answer_of(received.message))
+        key, decision = _decided(received), received.message
+        if known[key].seq == 0:
+            after = requests.keep(known[key], decision.model_dump(mode="json"))
+        else:
+            after = requests.decide(known[key], answer_of(decision))
         if isinstance(after, Request):
             known[key] = changed[key] = after
-            announce(after, work, cause=received)
+            if after.seq > 0:
+                announce(after, work, cause=received)
+    await save(changed, work)
+
+
+async def save(changed: Mapping[Key, Request], work: Work[SubmissionStore]) -> None:
+    """Write these, and ask for the launch of those that were admitted."""
     await work.store.save(changed.values(), now=work.now)
     await work.store.ask_launch([r for r in changed.values() if r.status is RequestStatus.ADMITTED], now=work.now)
 

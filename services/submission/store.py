@@ -29,7 +29,7 @@ _TYPES = {
     **dict.fromkeys(_FIELDS, "text"),
     **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id"), "uuid"),
     **dict.fromkeys(("seq", "decision_number", "blockers_total"), "int"),
-    **dict.fromkeys(("parameters", "blockers", "input_versions"), "jsonb"),
+    **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead"), "jsonb"),
     **dict.fromkeys(("wait_until", "cancel_requested_at"), "timestamptz"),
     "skip_if_ready": "boolean",
 }
@@ -199,7 +199,7 @@ def _request(row: RowMapping) -> Request:
     for name, enum in _ENUMS.items():
         if values[name] is not None:
             values[name] = enum(values[name])
-    return Request(**{**values, "blockers": tuple(values["blockers"])})
+    return Request(**{**values, "blockers": tuple(values["blockers"]), "ahead": tuple(values["ahead"])})
 
 
 def _plain(value: object) -> object:

@@ -54,6 +54,7 @@ requests = Table(
     Column("deployment", Text),
     Column("orchestrator_run_id", Uuid),
     Column("cancel_requested_at", _time),
+    Column("ahead", JSONB, nullable=False, server_default=text("'[]'")),
     Column("requested_at", _time, nullable=False),
     Column("changed_at", _time, nullable=False),
     UniqueConstraint("orchestrator_run_id", name="requests_orchestrator_run_id"),

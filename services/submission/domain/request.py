@@ -22,6 +22,7 @@ class Request:
     """The whole request. `seq` 0: the row was opened and nothing has been said yet.
 
     `digest` is of the body that made it; None: only a cancel has named this id so far.
+    `ahead`: lineage's answers, as they were said, that came before the submission (a restored database reads again).
     """
 
     tenant: str
@@ -52,6 +53,7 @@ class Request:
     deployment: str | None = None
     orchestrator_run_id: UUID | None = None
     cancel_requested_at: datetime | None = None
+    ahead: Sequence[Json] = ()
 
     @property
     def is_waiting(self) -> bool:
@@ -158,6 +160,11 @@ class Answer:
     wait_until: datetime | None = None
     parameters: Json | None = None
     input_versions: Json = field(default_factory=dict)
+
+
+def keep(request: Request, said: Json) -> Request | Nothing:
+    """Remember an answer to what nobody has asked for yet."""
+    return Nothing() if said in request.ahead else replace(request, ahead=(*request.ahead, said))
 
 
 def decide(request: Request, answer: Answer) -> Request | Nothing:

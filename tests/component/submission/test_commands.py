@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runtide_schemas.vocabulary import run_id_of
 
-from tests.component.submission.conftest import COMMANDS, DECISIONS, STATUS, Submission
+from tests.component.submission.conftest import COMMANDS, DECISIONS, STATUS, Prefect, Submission
 
 
 async def test_a_bare_json_line_is_a_request_named_by_its_position(submission: Submission) -> None:
@@ -174,7 +174,7 @@ async def test_a_parked_request_names_its_blockers_and_is_released(submission: S
     assert await submission.seqs(run_id) == [1, 2, 3]
 
 
-async def test_a_decision_for_nobody_and_one_of_another_tenant_change_nothing(submission: Submission) -> None:
+async def test_a_decision_for_nobody_and_one_of_another_tenant_say_nothing(submission: Submission) -> None:
     run_id = await submission.submit()
     await submission.until(run_id, "requested")
     letters = len(await submission.dead_letters())
@@ -184,3 +184,48 @@ async def test_a_decision_for_nobody_and_one_of_another_tenant_change_nothing(su
     await submission.settled()
     assert await submission.seqs(run_id) == [1]
     assert len(await submission.dead_letters()) == letters + 1
+
+
+async def test_a_decision_that_comes_before_its_request_waits_for_it(submission: Submission) -> None:
+    run_id = str(run_id_of("acme", "decided-ahead"))
+    blocker = {"instance_id": str(uuid.uuid4()), "name": "prices", "flow_kind": "refresh", "status": "stale",
+               "reason": None}  # fmt: skip
+    parked = {"blockers": [blocker], "blockers_total": 1, "wait_until": "2030-01-01T00:00:00Z"}
+    for _ in range(2):
+        await submission.decide(run_id, "skipped", number=2, message="ready already")
+        await submission.decide(run_id, "parked", number=1, **parked)
+    await submission.settled()
+    assert await submission.snapshots(run_id) == []
+    assert (await submission.http.get(f"/v1/requests/{run_id}")).status_code == 404
+    assert (await submission.http.post(f"/v1/requests/{run_id}/cancel")).status_code == 404
+
+    await submission.submit("decided-ahead", gate="wait")
+    ended = await submission.until(run_id, "skipped")
+    assert (ended["instance_name"], ended["message"]) == ("momentum", "ready already")
+    assert [(m["seq"], m["status"]) for m in await submission.snapshots(run_id)] == [
+        (1, "requested"), (2, "parked"), (3, "skipped"),
+    ]  # fmt: skip
+
+
+async def test_a_request_over_http_that_was_admitted_ahead_is_launched_at_once(
+    submission: Submission, prefect: Prefect
+) -> None:
+    run_id = str(run_id_of("acme", "admitted-ahead"))
+    await submission.decide(run_id, "admitted", deployment=await prefect.deploy("ahead"))
+    await submission.settled()
+    body = {"instance": "momentum", "command_id": "admitted-ahead"}
+    assert (await submission.http.post("/v1/requests", json=body)).status_code == 201
+    await submission.until(run_id, "launched")
+    assert len(await prefect.flow_runs(run_id)) == 1
+
+
+async def test_a_cancel_after_a_decision_that_came_ahead_still_wins(submission: Submission) -> None:
+    run_id = str(run_id_of("acme", "cancelled-after-decided"))
+    await submission.decide(run_id, "admitted", deployment="a/b")
+    await submission.settled()
+    await submission.cancel(run_id)
+    await submission.until(run_id, "cancelled")
+    await submission.submit("cancelled-after-decided")
+    await submission.settled()
+    assert [m["status"] for m in await submission.snapshots(run_id)] == ["cancelled", "cancelled"]
+    assert await submission.harness.rows("select from launches where run_id = $1", uuid.UUID(run_id)) == []

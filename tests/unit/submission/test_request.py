@@ -41,6 +41,14 @@ def answer(status: RequestStatus, number: int = 1, **changes: Any) -> Answer:
     return Answer(number, status, **changes)
 
 
+def test_an_answer_ahead_of_its_request_is_kept_once_and_says_nothing() -> None:
+    said = {"type": "request.parked", "number": 1}
+    kept = requests.keep(OPENED, said)
+    assert isinstance(kept, Request)
+    assert (kept.seq, kept.ahead) == (0, (said,))
+    assert isinstance(requests.keep(kept, dict(said)), Nothing)
+
+
 # -- submit ----------------------------------------------------------------------------------------------------------
 
 

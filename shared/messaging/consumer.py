@@ -36,9 +36,9 @@ ALERT_AFTER_SECONDS = 60
 
 
 class Precondition(Protocol):
-    """Asked before a batch's transaction, holding no lock; False = not yet, read the batch again."""
+    """Asked before a batch's transaction, holding no lock: the part that may be saved now; the rest is read again."""
 
-    async def __call__(self, batch: Sequence[Decoded]) -> bool: ...
+    async def __call__(self, batch: Sequence[Decoded]) -> list[Decoded]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,10 @@ class BatchConsumer(Generic[S]):
     async def _save(self, decoded: list[Decoded]) -> None:
         started = time.monotonic()
         try:
-            if self.precondition is not None and not await self.precondition(decoded):
-                self._seek_back(decoded)
-                return
+            if self.precondition is not None:
+                decoded = await self._ready(decoded, self.precondition)
+                if not decoded:
+                    return
             await self._refuse_lost(decoded)
             await self._save_or_bisect(decoded)
         except DataLost as error:
@@ -162,6 +163,12 @@ class BatchConsumer(Generic[S]):
         finally:
             self.last_batch_at = time.monotonic()
             self._seconds.observe(self.last_batch_at - started)
+
+    async def _ready(self, decoded: list[Decoded], precondition: Precondition) -> list[Decoded]:
+        ready = await precondition(decoded)
+        kept = {id(item) for item in ready}
+        self._seek_back([item for item in decoded if id(item) not in kept])
+        return ready
 
     async def _retry_later(self, decoded: Sequence[Decoded], error: BaseException) -> None:
         now = time.monotonic()

@@ -2,7 +2,8 @@
 
 A consumer of questions reads the end offsets of the fact topics, then waits until this service's offset rows of those
 topics, of every partition and process, have passed them. It waits before its transaction and holds no lock; every
-10 s it lets the consumer poll, and keeps the end offsets that it read first.
+10 s it lets the consumer poll, and keeps the end offsets that it read first. Questions that came meanwhile wait for
+their own turn, so that those before them never wait for facts that are younger than they are.
 """
 
 from __future__ import annotations
@@ -41,19 +42,18 @@ class _FactsBeforeQuestions:
         self._asked: frozenset[str] = frozenset()
         self._ends: dict[Topic, dict[int, int]] = {}
 
-    async def __call__(self, batch: Sequence[Decoded]) -> bool:
-        asked = frozenset(item.record.position for item in batch)
-        if not asked <= self._asked:
+    async def __call__(self, batch: Sequence[Decoded]) -> list[Decoded]:
+        before = [item for item in batch if item.record.position in self._asked]
+        if not before:
             self._ends = {topic: await self._facts.end_offsets(topic) for topic in self._topics}
-            self._asked = asked
+            self._asked, before = frozenset(item.record.position for item in batch), list(batch)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATIENCE_SECONDS
-        while True:
-            if await self._passed():
-                return True
+        while not await self._passed():
             if loop.time() >= deadline:
-                return False
+                return []
             await self._facts.wait_saved(self._topics, POLL_SECONDS)
+        return before
 
     async def _passed(self) -> bool:
         async with self._facts.engine.connect() as conn:

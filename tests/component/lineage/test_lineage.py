@@ -547,7 +547,7 @@ async def test_a_question_waits_for_the_facts_that_kafka_already_held(own_world:
     def seen(context: Any) -> Any:
         precondition = real(context)
 
-        async def asked(batch: Any) -> bool:
+        async def asked(batch: Any) -> list[Any]:
             came.set()
             return await precondition(batch)
 

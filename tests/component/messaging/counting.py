@@ -133,7 +133,8 @@ class Counting:
 
     async def start(
         self, instance: str = "one", *, handler: Handler = on_facts, due: Mapping[str, Any] | None = None,
-        lock_due: Any = None, group_of_its_own: bool = False, saves_at_once: int = 1, batch_records: int = 1000,
+        lock_due: Any = None, before: Any = None, group_of_its_own: bool = False, saves_at_once: int = 1,
+        batch_records: int = 1000,
     ) -> ServiceHarness:  # fmt: skip
         """One process; `instance` keeps its place in the group."""
         settings = self.world.settings_of(self.settings, instance_id=f"{self.world.id}-{instance}")
@@ -142,7 +143,7 @@ class Counting:
         running: Running[Any] = Running(
             Service(
                 name=self.name, settings=settings, store=CountingStore, metadata=MetaData(),
-                consumers=[Consumes(self.topic, handler, saves_at_once=saves_at_once)], due=due or {},
+                consumers=[Consumes(self.topic, handler, before=before, saves_at_once=saves_at_once)], due=due or {},
                 lock_due=lock_due,
             )
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,6 +68,20 @@ async def test_control_without_the_fence_the_same_batch_takes_effect_twice(
 
 async def _more_than(counting: Counting, table: str, n: int) -> bool:
     return await counting.count(table) > n
+
+
+async def test_what_may_not_be_saved_yet_is_read_again_and_takes_effect_once(counting: Counting) -> None:
+    asked: list[int] = []
+
+    async def half(batch: Sequence[Any]) -> list[Any]:
+        asked.append(len(batch))
+        return [] if len(asked) % 3 == 1 else list(batch)[: (len(batch) + 1) // 2]
+
+    await counting.send([fact(n) for n in range(FACTS)])
+    await counting.start(before=lambda _: half)
+    await counting.until_read()
+    assert len(asked) > 3
+    assert await counting.count("taken") == await counting.count("effects") == FACTS
 
 
 async def test_connections_cut_under_load_cost_nothing_and_double_nothing(

@@ -103,3 +103,16 @@ async def test_new_questions_ask_for_new_ends() -> None:
     assert await before(questions(1))
     fake.ends[RUNS_STATUS][0] = 6
     assert not await before(questions(2))
+
+
+async def test_questions_that_came_meanwhile_hold_nobody_up_and_wait_for_their_own_facts() -> None:
+    fake = FakeFacts(both({0: 5}), both({0: 4}))
+    before = facts_before_questions(RUNS_STATUS)(fake)
+    assert await before(questions(1, 2)) == []
+    fake.ends[RUNS_STATUS][0] = 900
+    fake.rows[RUNS_STATUS][0] = 5
+    batch = questions(1, 2, 3)
+    assert await before(batch) == batch[:2]
+    assert await before(batch[2:]) == []
+    fake.rows[RUNS_STATUS][0] = 900
+    assert await before(batch[2:]) == batch[2:]

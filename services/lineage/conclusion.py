@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -26,9 +27,9 @@ from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
 
-EXPIRE = "expire"
-DECIDE = "decide"
+EXPIRE, DECIDE, ASK_AGAIN = "expire", "decide", "ask_again"
 PORTION = 500
+PATIENCE = timedelta(minutes=5)  # with submission, before it is asked again
 _ACTIONS = {
     InstanceStatus.READY: "instance.ready",
     InstanceStatus.STALE: "instance.stale",
@@ -208,6 +209,8 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     if run_id not in change.requests:
         change.requests[run_id] = translation.request_for(command, run_id, work.now)
         outcome.messages.append((command, None))
+        assert command.command_id is not None
+        work.schedule(ASK_AGAIN, translation.ask_ref(command.tenant, command.command_id), work.now + PATIENCE)
 
 
 def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:

@@ -16,7 +16,7 @@ from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus
 
 from services.lineage import settlement, translation, wiring
-from services.lineage.conclusion import DECIDE, EXPIRE, Change, conclude
+from services.lineage.conclusion import ASK_AGAIN, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.endings import Run
 from services.lineage.domain.gate import Request, State
@@ -90,10 +90,13 @@ def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
         requests, runs = await work.store.requests(newest), await work.store.runs(newest)
         for run_id, received in sorted(newest.items(), key=lambda item: (item[1].message.occurred_at, item[0])):
             change, asked = changes[received.message.tenant], translation.request_of(received.message, park_deadline)
-            heard = _heard(asked, received.message, requests.get(run_id), runs.get(run_id))
+            known = requests.get(run_id)
+            heard = _heard(asked, received.message, known, runs.get(run_id))
             if heard is not None:
                 change.put(heard)
                 change.because[run_id] = received
+            if known is not None and known.state is State.ASKED and received.message.command_id is not None:
+                work.unschedule(ASK_AGAIN, translation.ask_ref(known.tenant, received.message.command_id))
         await conclude(list(changes.values()), work)
 
     return on_requests_status
@@ -103,6 +106,7 @@ async def lock_due(due: Sequence[Due], work: LineageWork) -> None:
     """Take the tenants' locks before the rows, as every consumer does."""
     requests = await work.store.requests([UUID(one.ref) for one in due if one.kind == EXPIRE])
     tenants = {one.ref for one in due if one.kind == DECIDE}
+    tenants |= {translation.tenant_of_ask(one.ref) for one in due if one.kind == ASK_AGAIN}
     await work.store.lock(tenants | {request.tenant for request in requests.values()})
 
 
@@ -121,6 +125,16 @@ async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
     for change in changes.values():
         change.look_again = True
     await conclude(list(changes.values()), work)
+
+
+async def on_asks_unheard(due: Sequence[Due], work: LineageWork) -> None:
+    """Ask once more for what submission has not announced: the same command, so that it stays one request."""
+    asked = {one.ref: translation.asked_again(one.ref) for one in due}
+    requests = await work.store.requests([run_id for _, run_id in asked.values()])
+    for ref, (command, run_id) in asked.items():
+        if run_id in requests and requests[run_id].state is State.ASKED:
+            work.publish(command)
+            work.schedule(ASK_AGAIN, ref, work.now + PATIENCE)
 
 
 def _heard(

@@ -25,6 +25,7 @@ from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
 from runtide_schemas.runs import RunStatusChanged
 from runtide_schemas.vocabulary import (
     RUNTIDE,
+    FlowKind,
     Gate,
     Trigger,
     action_prefix,
@@ -162,6 +163,21 @@ def submission_of(tenant: str, ask: Ask) -> tuple[SubmitRun, UUID]:
         trigger=Trigger.UPSTREAM,
     )
     return command, run_id_of(tenant, command_id)
+
+
+def ask_ref(tenant: str, command_id: str) -> str:
+    """What names an ask among the due rows: it is enough to ask again."""
+    return f"{tenant}/{command_id}"
+
+
+def tenant_of_ask(ref: str) -> str:
+    return ref.partition("/")[0]
+
+
+def asked_again(ref: str) -> tuple[SubmitRun, UUID]:
+    """The command behind such a name, the same as it was."""
+    tenant, _, instance_id, kind, change = ref.split("/", 4)
+    return submission_of(tenant, Ask(FlowKey(UUID(instance_id), FlowKind(kind)), change))
 
 
 def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:

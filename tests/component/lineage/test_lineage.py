@@ -312,6 +312,21 @@ async def test_a_diamond_asks_for_one_refresh_of_each_and_the_join_waits_for_bot
     assert len(await told.about("runs.commands.v1")) == 3
 
 
+async def test_what_submission_never_announces_is_asked_for_again_until_it_does(told: Told) -> None:
+    await told.register("prices", type="DatasetInstance")
+    await told.register("momentum", "prices", flow={"on_upstream": "refresh"})
+    await told.is_quiet()
+    await told.completed("prices")
+    [asked] = await eventually(lambda: _submits(told, 1))
+    await told.lineage.rows("update due set due_at = now() where ref like $1", f"{told.tenant}/%")
+    first, second = await eventually(lambda: _submits(told, 2))
+    assert first == second == asked
+    await told.ask("momentum", command_id=asked["command_id"], gate="wait", trigger="upstream")
+    await told.is_quiet()
+    assert not await told.lineage.rows("select from due where ref like $1", f"{told.tenant}/%")
+    assert len(await told.about("runs.commands.v1")) == 2
+
+
 async def _submits(told: Told, count: int) -> list[dict[str, Any]]:
     found = await told.about("runs.commands.v1")
     return found if len(found) >= count else []

@@ -54,6 +54,7 @@ async def test_a_registration_is_answered_by_a_snapshot(told: Told) -> None:
 
 async def test_registering_the_same_again_says_nothing_and_naming_less_keeps_the_rest(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
+    await told.snapshot("prices")
     await told.register("prices", type="DatasetInstance")
     await told.command("instance.register", name="prices", owner="desk@acme")
     snapshot = await told.snapshot("prices", owner="desk@acme")

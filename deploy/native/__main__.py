@@ -37,6 +37,7 @@ def up(state: State, options: argparse.Namespace) -> int:
         wanted = supervisor.select(GROUPS[options.only], options.parts)
         stack = asyncio.run(supervisor.up(state, wanted, say))
     print(f"up in {time.monotonic() - began:.1f} s; addresses and tokens in {state.env_file}")
+    print(f"memory: {_together(state).in_words}")
     if supervisor.is_up(state, BY_NAME["notifier"]):
         prefect = stack.env["RUNTIDE_PREFECT_API_URL"].removesuffix("/api")
         print(f"dashboard: {stack.env['RUNTIDE_DASHBOARD_URL']}   prefect: {prefect}")
@@ -67,30 +68,31 @@ def reset(state: State, options: argparse.Namespace) -> int:
 def status(state: State, _: argparse.Namespace) -> int:
     """A line per part; 0 if all that was started runs and is ready."""
     stack = supervisor.look(state)
-    code = 0
+    code, total = 0, processes.Memory()
     for part in PARTS:
         if part.once:
             continue
         running = processes.find(state.run, part.name)
         known = (state.run / f"{part.name}.json").exists()
         ready = bool(running and part.ready and asyncio.run(_probe(part.ready(stack))))
-        word = (
-            "ready"
-            if ready
-            else "not ready"
-            if running
-            else "ended"
-            if known
-            else "yours"
-            if part.name in stack.external
-            else "-"
-        )
+        if running:
+            word = "ready" if ready else "not ready"
+        else:
+            word = "ended" if known else "yours" if part.name in stack.external else "-"
         code = code or (3 if known and not ready else 0)
-        memory = processes.resident_mebibytes(running.pid) if running else None
-        used = f"{memory:.0f} MiB" if memory else ""
+        memory = processes.memory_of(running.pid) if running else None
+        total += memory or processes.Memory()
         where = f"127.0.0.1:{stack.port(part.ports[0])}" if part.ports and running else ""
-        say(f"{part.name:<12} {word:<10} {running.pid if running else '':<8} {used:<9} {where}")
+        say(f"{part.name:<12} {word:<10} {running.pid if running else '':<8} {memory or ''!s:<9} {where}")
+    if total.mebibytes:
+        say(f"together {total.in_words}")
     return code
+
+
+def _together(state: State) -> processes.Memory:
+    found = (processes.find(state.run, part.name) for part in PARTS)
+    held = (processes.memory_of(running.pid) for running in found if running)
+    return sum(filter(None, held), processes.Memory())
 
 
 async def _probe(probe: Probe) -> bool:

@@ -136,26 +136,47 @@ def _signal(running: Running, number: int, *, group: bool) -> None:
         return
 
 
-def resident_mebibytes(pid: int) -> float | None:
-    """Memory of the process and its session's other members, where the kernel tells."""
-    total = 0
-    page = os.sysconf("SC_PAGE_SIZE")
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What processes hold. `proportional`: a page that several share is divided among them, so that sums are true;
+    else (a kernel without `smaps_rollup`, processes of somebody else) it is counted by each.
+    """
+
+    mebibytes: float = 0.0
+    proportional: bool = True
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(self.mebibytes + other.mebibytes, self.proportional and other.proportional)
+
+    def __str__(self) -> str:
+        return f"{self.mebibytes:.0f} MiB"
+
+    @property
+    def in_words(self) -> str:
+        """The number, and how shared pages are counted in it."""
+        return f"{self}, shared pages {'divided among' if self.proportional else 'counted by each of'} their sharers"
+
+
+def memory_of(pid: int, *, proc: Path = Path("/proc")) -> Memory | None:
+    """Memory of the process, its children and its session's other members, where the kernel tells."""
+    total = Memory()
+    for stat in proc.glob("[0-9]*/stat"):
         try:
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             if int(fields[3]) == pid or stat.parent.name == str(pid) or int(fields[1]) == pid:
-                total += _proportional_bytes(stat.parent) or int(fields[21]) * page
+                share = _proportional_kibibytes(stat.parent)
+                resident = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+                total += Memory(resident, False) if share is None else Memory(share / 1024)
         except (OSError, ValueError, IndexError):
             continue
-    return total / 2**20 if total else None
+    return total if total.mebibytes else None
 
 
-def _proportional_bytes(process: Path) -> int:
-    """Its share of the memory, shared pages divided; 0 where that cannot be read."""
+def _proportional_kibibytes(process: Path) -> int | None:
     try:
         for line in (process / "smaps_rollup").read_text(encoding="utf-8").splitlines():
             if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        return 0
-    return 0
+                return int(line.split()[1])
+    except OSError:
+        return None
+    return None

@@ -54,6 +54,40 @@ async def test_a_process_that_ignores_the_request_is_killed(spawn, tmp_path: Pat
     assert not running.alive
 
 
+def process(proc: Path, pid: int, *, parent: int = 1, session: int = 1, pages: int = 0, pss: int | None = None) -> None:
+    """A process as the kernel shows it; `pages` resident, `pss` in kibibytes."""
+    (proc / str(pid)).mkdir()
+    fields = ["S", str(parent), "1", str(session), *["0"] * 17, str(pages)]
+    (proc / str(pid) / "stat").write_text(f"{pid} (a) b) {' '.join(fields)}")
+    if pss is not None:
+        (proc / str(pid) / "smaps_rollup").write_text(f"0-1 ---p [rollup]\nRss:  999999 kB\nPss:  {pss} kB\n")
+
+
+def test_memory_is_the_share_of_each_process_of_the_session(tmp_path: Path) -> None:
+    process(tmp_path, 10, session=10, pss=2048)
+    process(tmp_path, 11, session=10, pss=1024)
+    process(tmp_path, 12, parent=10, session=12, pss=512)
+    process(tmp_path, 99, session=99, pss=4096)
+    memory = processes.memory_of(10, proc=tmp_path)
+    assert memory is not None
+    assert (memory.mebibytes, str(memory)) == (3.5, "4 MiB")
+    assert "divided among" in memory.in_words
+    assert processes.memory_of(50, proc=tmp_path) is None
+
+
+def test_memory_says_so_where_the_kernel_does_not_divide_shared_pages(tmp_path: Path) -> None:
+    process(tmp_path, 10, session=10, pss=1024)
+    process(tmp_path, 11, session=10, pages=2**20 // os.sysconf("SC_PAGE_SIZE"))
+    memory = processes.memory_of(10, proc=tmp_path)
+    assert memory is not None
+    assert (memory.mebibytes, memory.proportional) == (2.0, False)
+    assert "counted by each" in memory.in_words
+
+
+def test_memory_of_a_real_process_is_known(spawn) -> None:
+    assert processes.memory_of(spawn("import time; time.sleep(60)").pid)
+
+
 async def test_a_stranger_with_the_same_pid_is_left_alone(spawn) -> None:
     running = spawn("import time; time.sleep(60)")
     stranger = replace(running, started="another time")

@@ -5,14 +5,14 @@ from functools import partial
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
-from services.lineage import api, handlers, tables
+from services.lineage import api, calendar_api, calendars, handlers, tables
 from services.lineage.conclusion import ASK_AGAIN, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Consumes
 from shared.messaging.facts import facts_before_questions
-from shared.service import Service
+from shared.service import Service, Worker
 
 
 def build(settings: LineageSettings) -> Service[LineageStore]:
@@ -33,5 +33,6 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         ],
         due={EXPIRE: handlers.on_deadlines, DECIDE: handlers.on_portions, ASK_AGAIN: handlers.on_asks_unheard},
         lock_due=handlers.lock_due,
-        routers=[api.router],
+        workers=[Worker(calendars.WATCH, calendars.watch)],
+        routers=[api.router, calendar_api.router],
     )

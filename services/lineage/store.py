@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.lineage import rows
+from services.lineage.calendar_store import CalendarStore
 from services.lineage.domain.endings import Completion, Past, Run
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
@@ -22,9 +23,9 @@ from services.lineage.mirror import Loaded, Mirror
 from shared.postgres import execute, fetch
 
 
-class LineageStore:
+class LineageStore(CalendarStore):
     def __init__(self, conn: AsyncConnection, mirror: Mirror | None = None) -> None:
-        self._conn = conn
+        super().__init__(conn)
         self._mirror = mirror or Mirror()
         self._revisions: dict[str, int] = {}
 

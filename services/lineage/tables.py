@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    Time,
     UniqueConstraint,
     Uuid,
     text,
@@ -199,4 +200,35 @@ refusals = Table(
     "refusals", metadata,
     Column("activity_id", Uuid, primary_key=True),
     Column("refused_at", _AT, nullable=False),
+)  # fmt: skip
+
+# Calendars belong to no tenant; they are written without a tenant's lock.
+calendars = Table(
+    "calendars", metadata,
+    Column("code", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),  # the horizon
+    Column("source", Text, nullable=False),
+    Column("revision", Uuid, nullable=False),  # another one with each change of what is known about it
+    Column("synced_at", _AT, nullable=False),
+    Column("synced_by", Text, nullable=False),
+)  # fmt: skip
+
+calendar_sessions = Table(
+    "calendar_sessions", metadata,
+    Column("code", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("closes_at", Time),  # where that is earlier than usual
+)  # fmt: skip
+
+calendar_exceptions = Table(
+    "calendar_exceptions", metadata,
+    Column("code", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("kind", Text, primary_key=True),  # closure | early_close
+    Column("closes_at", Time),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("entered_at", _AT, nullable=False),
 )  # fmt: skip

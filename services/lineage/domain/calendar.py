@@ -7,10 +7,13 @@ answer (None), and no answer is doubt.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
+from difflib import get_close_matches
+from itertools import pairwise
 from typing import Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 _FIRST, _LAST = date.min.toordinal(), date.max.toordinal()
 
@@ -80,6 +83,10 @@ class Calendar:
     def knows(self, day: date) -> bool:
         return self.first <= day <= self.last
 
+    def same_as(self, other: Calendar) -> bool:
+        """It says the same."""
+        return all(getattr(self, name) == getattr(other, name) for name in self.__dataclass_fields__)
+
 
 EVERY_DAY, WEEKDAYS = EveryDay(), Weekdays()
 
@@ -96,3 +103,45 @@ def moved(days: Days, day: date, by: int) -> date | None:
 def between(days: Days, after: date, until: date) -> int:
     """How many of these days lie after the one and on or before the other."""
     return days.rank(until) - days.rank(after)
+
+
+def wrong_calendar(calendar: Calendar) -> str | None:
+    """Why it can not be kept, None if it can."""
+    if not known_zone(calendar.zone):
+        return f"unknown time zone {calendar.zone!r}{nearest_zones(calendar.zone)}"
+    if not calendar.sessions or calendar.first > calendar.last:
+        return f"{calendar.code} has no sessions from {calendar.first} to {calendar.last}"
+    if any(later <= earlier for earlier, later in pairwise(calendar.sessions)):
+        return f"the sessions of {calendar.code} are not in order, or one is there twice"
+    if not (calendar.knows(calendar.sessions[0]) and calendar.knows(calendar.sessions[-1])):
+        return f"{calendar.code} has sessions outside of {calendar.first} to {calendar.last}"
+    odd = sorted(calendar.early_closes.keys() - set(calendar.sessions))
+    return f"{calendar.code} closes early on {odd[0]}, which is no session of it" if odd else None
+
+
+def no_session(calendar: Calendar, day: date) -> str | None:
+    """Why nothing can be entered for this day, None if something can."""
+    if not calendar.knows(day):
+        return f"{calendar.code} is known from {calendar.first} to {calendar.last}; got {day}"
+    if on_or_before(calendar, day) != day:
+        return f"{day} is no session of {calendar.code} anyway"
+    return None
+
+
+def known_zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def nearest_zones(name: str) -> str:
+    """`; nearest: America/New_York`, or nothing."""
+    return nearest(name, available_timezones())
+
+
+def nearest(text: str, known: Iterable[str]) -> str:
+    """`; nearest: XNYS, XNAS`, at most three; nothing where none is near."""
+    by_folded = {name.casefold(): name for name in sorted(known)}
+    found = [by_folded[match] for match in get_close_matches(text.casefold(), by_folded, n=3, cutoff=0.5)]
+    return f"; nearest: {', '.join(found)}" if found else ""

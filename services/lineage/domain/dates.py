@@ -12,11 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import count
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from runtide_schemas.vocabulary import Frequency
 
-from services.lineage.domain.calendar import EVERY_DAY, WEEKDAYS, Calendar, Days, between, moved, on_or_before
+from services.lineage.domain.calendar import (
+    EVERY_DAY,
+    WEEKDAYS,
+    Calendar,
+    Days,
+    between,
+    known_zone,
+    moved,
+    on_or_before,
+)
 
 _MIDNIGHT = time()
 _DAY = timedelta(days=1)
@@ -81,7 +90,7 @@ def expected_at(rule: DateRule, calendar: Calendar | None, now: datetime) -> Exp
         return Expected()
     if rule.calendar is not None and calendar is None:
         return Expected(doubt=f"calendar {rule.calendar} is not known; run: runtide calendars sync {rule.calendar}")
-    zone = _zone(rule.zone or (calendar.zone if calendar else "UTC"))
+    zone = known_zone(rule.zone or (calendar.zone if calendar else "UTC"))
     if zone is None:
         return Expected(doubt=f"the time zone {rule.zone} is not known")
     return _Asked(rule, rule.days(calendar), zone).at(now, calendar)
@@ -91,17 +100,6 @@ def lag_of(rule: DateRule, calendar: Calendar | None, last_data_date: date, thre
     """How many sessions of its calendar the data is behind its threshold; None: further back than is known."""
     days = calendar or rule.days(calendar)
     return between(days, last_data_date, threshold) if days.knows(last_data_date) else None
-
-
-def known_zone(name: str) -> bool:
-    return _zone(name) is not None
-
-
-def _zone(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,68 @@
+"""What operators do to calendars: load, decide, save. A change takes effect with its commit."""
+
+from __future__ import annotations
+
+from datetime import date, time
+from zoneinfo import ZoneInfo
+
+from prometheus_client import Gauge
+from runtide_schemas.vocabulary import Code
+
+from services.lineage.domain.calendar import Calendar, no_session, wrong_calendar
+from services.lineage.domain.definition import Rejected
+from services.lineage.store import LineageStore
+from shared.messaging.work import Work
+from shared.service import Context
+
+WATCH = "calendars"
+ENDS_SOON_DAYS = 60
+DAYS_LEFT = Gauge("runtide_calendar_days_left", "Days until a calendar's horizon", ["calendar"])
+_HOUR_SECONDS = 3600.0
+
+
+async def put(calendar: Calendar, work: Work[LineageStore], *, source: str, actor: str) -> bool | Rejected:
+    """Replace its sessions. Says whether it is new; the same sessions again change nothing."""
+    fault = wrong_calendar(calendar)
+    if fault:
+        return Rejected(Code.INVALID_COMMAND, fault)
+    before = await work.store.lock_calendar(calendar.code)
+    if before is not None and before.same_as(calendar):
+        await work.store.confirm_calendar(calendar.code, source=source, actor=actor, now=work.now)
+    else:
+        await work.store.save_calendar(calendar, source=source, actor=actor, now=work.now)
+    return before is None
+
+
+async def enter(
+    calendar: Calendar, day: date, work: Work[LineageStore], *, closes_at: time | None, reason: str, actor: str
+) -> Rejected | None:
+    """A one-off closure, or with `closes_at` an early close; entered again it says the new reason."""
+    fault = no_session(calendar, day)
+    if fault:
+        return Rejected(Code.INVALID_COMMAND, fault)
+    kind = "closure" if closes_at is None else "early_close"
+    await work.store.enter_exception(
+        calendar.code, day, kind, closes_at=closes_at, reason=reason, actor=actor, now=work.now
+    )
+    return None
+
+
+async def take_back(calendar: Calendar, day: date, work: Work[LineageStore]) -> Rejected | None:
+    """What was entered for that day by hand holds no longer."""
+    if not await work.store.take_back_exceptions(calendar.code, day):
+        return Rejected(Code.INVALID_COMMAND, f"nothing was entered for {calendar.code} on {day}")
+    return None
+
+
+def days_left(calendar: Calendar, today: date) -> int:
+    return (calendar.last - today).days
+
+
+async def watch(ctx: Context[LineageStore]) -> None:
+    """Keep the gauge: after each change, and every hour."""
+    while True:
+        async with ctx.reading() as store:
+            for calendar in (await store.calendars()).values():
+                today = ctx.clock().astimezone(ZoneInfo(calendar.zone)).date()
+                DAYS_LEFT.labels(calendar.code).set(days_left(calendar, today))
+        await ctx.woken(WATCH, timeout_seconds=_HOUR_SECONDS)

@@ -30,7 +30,8 @@ VERBS = ("up", "down", "restart", "status", "logs", "reset", "doctor")
 
 
 def compose(state: State, *words: str) -> int:
-    command = ["docker", "compose", "--env-file", str(state.secrets_file), "--profile", "core", *words]
+    files = ["--env-file", str(state.secrets_file), "--env-file", str(state.env_file)]
+    command = ["docker", "compose", *files, "--profile", "core", *words]
     return subprocess.call(command, cwd=ROOT)
 
 

@@ -30,7 +30,9 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the stack, or with `once` a command that must end well before others start."""
+    """One process of the stack, or with `once` a command that must end well before others start; where it has a probe
+    that says yes it is not needed again.
+    """
 
     name: str
     group: Group

@@ -11,6 +11,7 @@ from deploy.native.part import Part, Stack
 
 SERVICES = ("submission", "run_tracker", "lineage", "notifier")
 FLOWS = ROOT / "examples" / "quant" / "serve.py"
+CALENDAR, CALENDAR_DAYS = "XNYS", 180  # synced by `up` where it is known for less
 
 
 def _postgres(stack: Stack) -> list[str]:
@@ -102,6 +103,15 @@ def _job(name: str, *words: str, needs: tuple[str, ...]) -> Part:
         name=name, group="services", once=True, needs=("packages", *needs), command=_python(*words),
         environment=lambda stack: dict(stack.env),
     )  # fmt: skip
+
+
+def _calendar_known(stack: Stack) -> probes.Probe:
+    """Whoever brings lineage brings its calendars."""
+    if "lineage" in stack.external:
+        return probes.yes
+    return probes.calendar_known(
+        stack.env["RUNTIDE_LINEAGE_URL"], CALENDAR, stack.env["RUNTIDE_TOKEN"], days=CALENDAR_DAYS
+    )
 
 
 PARTS: tuple[Part, ...] = (
@@ -209,6 +219,16 @@ PARTS: tuple[Part, ...] = (
     ),
     _job("prepare", "-m", "shared.prepare", *SERVICES, needs=("kafka", "postgres")),
     *(_service(name) for name in SERVICES),
+    Part(
+        name="calendars",  # what the example platform counts its sessions in; pandas is where the flows are
+        group="examples",
+        needs=("orchestrator", "lineage"),
+        command=lambda _: [str(tools.prefect_python()), "-m", "runtide.cli", "calendars", "sync", CALENDAR],
+        environment=lambda stack: dict(stack.env),
+        ready=_calendar_known,
+        once=True,
+        exists=FLOWS.exists,
+    ),
     Part(
         name="flows",
         group="examples",

@@ -74,6 +74,9 @@ class Upping:
         if part.name in stack.external:
             self.say(f"{part.name:<20} yours")
             return
+        if part.once and part.ready and await part.ready(stack)():
+            self.say(f"{part.name:<20} done before")
+            return
         running = processes.find(stack.state.run, part.name)
         if running and await self._becomes_ready(part, lambda: running.alive):
             self.say(f"{part.name:<20} running           {_address(part, stack)}")
@@ -227,10 +230,10 @@ def _keep_tokens(values: dict[str, str], written: Mapping[str, str]) -> dict[str
 
 
 async def up(state: State, wanted: tuple[Part, ...], say: Callable[[str], None]) -> Stack:
-    """Start what does not run yet and wait until it serves. Commands are left out when all services run already."""
+    """Start what does not run yet and wait until it serves. What prepares services is left out when all run already."""
     stack = load(state)
     if all(processes.find(state.run, part.name) for part in wanted if part.group == "services" and not part.once):
-        wanted = tuple(part for part in wanted if not part.once)
+        wanted = tuple(part for part in wanted if not (part.once and part.group == "services"))
     upping = Upping(stack, wanted, say)
     await upping.run()
     return stack

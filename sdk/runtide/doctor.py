@@ -42,6 +42,7 @@ async def examine(settings: ClientSettings, transport: httpx.AsyncBaseTransport 
                 _prefect(http, settings),
                 _s3(http, settings),
                 _realtime(http, settings),
+                _calendars(api, settings),
             )
         finally:
             await api.close()
@@ -145,6 +146,24 @@ async def _handshake(http: httpx.AsyncClient, ws_url: str, origin: str | None) -
     headers |= {"Origin": origin.rstrip("/")} if origin else {}
     async with http.stream("GET", "http" + ws_url.removeprefix("ws"), headers=headers) as answer:
         return answer.status_code
+
+
+async def _calendars(api: Api, settings: ClientSettings) -> list[Finding]:
+    """Their horizons; an empty list where lineage does not answer, which is a finding of its own."""
+    if not settings.has("lineage") or not settings.token:
+        return []
+    try:
+        body = await api.get("lineage", "/v1/calendars")
+    except RuntideError:
+        return []
+    rows = [row for row in body.get("calendars", []) if isinstance(row, dict)]
+    ending = [row for row in rows if row.get("ends_soon")]
+    if ending:
+        said = "; ".join(f"{row['code']} ends on {row['last_day']}, in {row['days_left']} days" for row in ending)
+        to_do = f"runtide calendars sync {' '.join(str(row['code']) for row in ending)}"
+        return [Finding("calendars", "warning", said, to_do)]
+    known = ", ".join(f"{row['code']} to {row['last_day']}" for row in rows) or "none; date rules may need some"
+    return [Finding("calendars", "ok", known)]
 
 
 async def _answers(

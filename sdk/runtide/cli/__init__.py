@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import apply, dead_letters, doctor, lists, submit, topics, watch
+from runtide.cli import apply, calendars, dead_letters, doctor, lists, submit, topics, watch
 from runtide.cli.session import Exit
 
 app = typer.Typer(
@@ -36,6 +36,7 @@ for _command in (
     doctor.config,
 ):
     app.command()(_command)
+app.add_typer(calendars.app, name="calendars")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dead-letters")
 

@@ -41,6 +41,11 @@ def test_infra_brings_none_of_our_services() -> None:
     assert {name for name in order("infra") if name in BY_NAME} == {"postgres", "kafka", "s3", "prefect", "realtime"}
 
 
+def test_the_calendar_of_the_example_comes_with_the_example_alone() -> None:
+    assert "calendars" in order("infra", "services", "examples")
+    assert not {"calendars", "orchestrator"} & set(order("services"))
+
+
 def test_a_named_service_brings_the_commands_before_it_but_no_server() -> None:
     chosen = [part.name for part in supervisor.select((), ["submission"])]
     assert chosen == ["prepare", "submission"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native import processes, supervisor
+from deploy.native import probes, processes, supervisor
 from deploy.native.layout import State, state_at
 from deploy.native.part import Part, Stack
 from deploy.native.ports import PREFERRED
@@ -72,6 +72,17 @@ async def test_a_second_up_starts_nothing_anew(bench: Bench) -> None:
     await bench.up(part("store", SERVE))
     assert "running" in bench.said[0]
     assert processes.find(bench.state.run, "store") == before
+
+
+async def test_a_command_whose_probe_says_yes_is_not_run_again(bench: Bench) -> None:
+    async def no() -> bool:
+        return False
+
+    job = part("job", "raise SystemExit(3)", once=True)
+    assert await bench.up(replace(job, ready=lambda _: probes.yes)) == ["job"]
+    assert bench.said[0].endswith("done before")
+    with pytest.raises(supervisor.PartFailed, match="job ended with 3"):
+        await bench.up(replace(job, ready=lambda _: no))
 
 
 async def test_a_part_that_was_killed_is_started_again(bench: Bench) -> None:

@@ -70,3 +70,15 @@ async def test_a_centrifugo_that_refuses_the_dashboards_pages_is_found_with_the_
     opened = await examined({"api.test": well, "ws.test": httpx.Response(101)}, **places)
     assert opened["realtime"].state == "ok"
     assert (await examined({"api.test": well}, **places))["realtime"].state == "failed"
+
+
+async def test_a_calendar_that_ends_soon_is_a_warning_with_the_command() -> None:
+    ending = {"code": "XLON", "last_day": "2026-12-31", "days_left": 12, "ends_soon": True}
+    lasting = {"code": "XNYS", "last_day": "2027-12-31", "days_left": 400, "ends_soon": False}
+    body = {"calendars": [ending, lasting], "checks": {}}
+    found = await examined({"lineage.test": httpx.Response(200, json=body)}, token=token(tenant="acme"))
+    assert found["calendars"].state == "warning"
+    assert found["calendars"].said == "XLON ends on 2026-12-31, in 12 days"
+    assert found["calendars"].to_do == "runtide calendars sync XLON"
+    fine = httpx.Response(200, json={"calendars": [lasting], "checks": {}})
+    assert (await examined({"lineage.test": fine}, token=token(tenant="acme")))["calendars"].state == "ok"

@@ -67,7 +67,9 @@ class UpstreamSpec(Part):
 
 
 class UpdateFrequency(Part):
-    """The date rule. `day_of_week` 0 is Monday; `available_at` is `HH:MM` in `timezone`."""
+    """The date rule. `day_of_week` 0 is Monday; `available_at` is `HH:MM` in `timezone` (None: the calendar's, else
+    UTC), on the day itself or `publication_lag` days later. Grace and lag count sessions where `business_days_only`.
+    """
 
     frequency: Frequency
     business_days_only: bool = False
@@ -77,6 +79,7 @@ class UpdateFrequency(Part):
     day_of_month: Annotated[int, Field(ge=1, le=31)] | None = None
     available_at: Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] | None = None
     timezone: ShortText | None = None
+    publication_lag: Annotated[int, Field(ge=0, le=366)] | None = None
 
 
 class InstanceCommand(TenantMessage):
@@ -152,7 +155,7 @@ class ChangeDefinition(_OnInstance):
 
 
 class DelaySource(_OnInstance):
-    """Its source is late and says so."""
+    """Its source is late and says so. `until` None: until the data has caught up; a time that is over: no longer."""
 
     type: Literal["instance.delay_source"] = "instance.delay_source"
     until: Time | None = None
@@ -160,7 +163,9 @@ class DelaySource(_OnInstance):
 
 
 class FlowSnapshot(Part):
-    """`freshness` is the answer underneath `status`, which shows `running` over it; `reason` is a sentence."""
+    """`freshness` is the answer underneath `status`, which shows `running` over it; `reason` is a sentence.
+    `expected_data_date` is what the date rule expects; at `next_due_at` the clock alone gives another answer.
+    """
 
     kind: FlowKind
     deployment: str
@@ -203,6 +208,14 @@ class Cause(Part):
     path: list[str] = Field(default=[])
 
 
+class SourceDelay(Part):
+    """Its source is late, since when and, where that was said, until when."""
+
+    until: Time | None = None
+    reason: str | None = None
+    since: Time
+
+
 class InstanceStatusChanged(TenantMessage):
     """The whole instance: definition, statuses, cause. A retired one keeps a last snapshot. Of many upstreams the first
     hundred, and how many in all.
@@ -219,6 +232,7 @@ class InstanceStatusChanged(TenantMessage):
     upstreams: list[UpstreamSnapshot] = Field(default=[])
     upstreams_total: Count = 0
     update_frequency: UpdateFrequency | None = None
+    source_delay: SourceDelay | None = None
     owner: str | None = None
     occurred_at: Time
     seq: Seq

@@ -144,6 +144,17 @@ class Runtide(Submissions):
     async def instance(self, name_or_id: str) -> dict[str, Any]:
         return await self.api.get("lineage", f"/v1/instances/{instance_id_of(self.tenant, name_or_id)}")
 
+    async def delay_source(
+        self, name_or_id: str, *, until: datetime | None = None, reason: str | None = None
+    ) -> dict[str, Any]:
+        """Say that its source is late: until then, or until the data has caught up. Answered by its snapshot.
+
+        Raises: NotFound, Unavailable.
+        """
+        path = f"/v1/instances/{instance_id_of(self.tenant, name_or_id)}/delay"
+        body = {"until": until.isoformat() if until else None, "reason": reason}
+        return await self.api.call("lineage", "POST", path, body=body)
+
     async def lineage(self, name_or_id: str, *, direction: str = "both", max_depth: int = 1) -> dict[str, Any]:
         """Nodes and edges around an instance."""
         path = f"/v1/lineage/{instance_id_of(self.tenant, name_or_id)}"

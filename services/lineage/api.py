@@ -6,11 +6,11 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Depends, Path, Query, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from runtide_schemas import instances as wire
 from runtide_schemas.message import reason_of
-from runtide_schemas.vocabulary import Code, InstanceType, instance_id_of
+from runtide_schemas.vocabulary import NAME_PATTERN, Code, InstanceType, instance_id_of
 
 from services.lineage import handlers, translation
 from services.lineage.domain import view
@@ -21,6 +21,7 @@ from shared.http import Ctx, Problem, not_found, requires
 
 router = APIRouter(prefix="/v1", tags=["lineage"])
 Reader = Annotated[Caller, Depends(requires("instances:read"))]
+InstanceName = Annotated[str, Path(pattern=NAME_PATTERN, description="A name or an id")]
 Writer = Annotated[Caller, Depends(requires("instances:write"))]
 
 
@@ -55,6 +56,14 @@ class FrequencyBody(_Strict):
     day_of_month: int | None = None
     available_at: str | None = None
     timezone: str | None = None
+    publication_lag: int | None = None
+
+
+class DelayBody(_Strict):
+    """As `instance.delay_source`: `until` null: until the data has caught up; a time that is over: no longer."""
+
+    until: AwareDatetime | None = None
+    reason: str | None = None
 
 
 class RegisterBody(_Strict):
@@ -89,6 +98,21 @@ def _command(caller: Caller, name: str, body: RegisterBody) -> wire.RegisterInst
         return wire.RegisterInstance.model_validate_json(json.dumps(said))
     except ValidationError as error:
         raise Problem(422, Code.INVALID_COMMAND, "The registration is not valid", reason_of(error)) from None
+
+
+@router.post("/instances/{instance}/delay")
+async def post_delay(ctx: Ctx, caller: Writer, instance: InstanceName, body: DelayBody) -> dict[str, Any]:
+    """Its source is late. While the data has not caught up, it is shown as delayed instead of stale."""
+    command = wire.DelaySource(
+        tenant=caller.tenant, instance=instance, actor=caller.actor, until=body.until, reason=body.reason
+    )
+    async with ctx.unit_of_work() as work:
+        answer = await handlers.delay_source(command, work)
+        if isinstance(answer, Rejected):
+            if answer.code is Code.UNKNOWN_INSTANCE:
+                raise not_found("instance", instance)
+            raise Problem(409, answer.code, "The source can not be delayed", answer.message)
+    return {**answer.model_dump(mode="json"), "as_of": work.now}
 
 
 @router.get("/instances")

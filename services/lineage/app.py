@@ -6,7 +6,7 @@ from functools import partial
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
 from services.lineage import api, calendar_api, calendars, handlers, tables
-from services.lineage.conclusion import ASK_AGAIN, DECIDE, EXPIRE
+from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
@@ -31,7 +31,12 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
                 before=facts_before_questions(RUNS_STATUS, INSTANCES_COMMANDS),
             ),
         ],
-        due={EXPIRE: handlers.on_deadlines, DECIDE: handlers.on_portions, ASK_AGAIN: handlers.on_asks_unheard},
+        due={
+            EXPIRE: handlers.on_deadlines,
+            DECIDE: handlers.on_portions,
+            ASK_AGAIN: handlers.on_asks_unheard,
+            DATE: handlers.on_dates,
+        },
         lock_due=handlers.lock_due,
         workers=[Worker(calendars.WATCH, calendars.watch)],
         routers=[api.router, calendar_api.router],

@@ -43,6 +43,13 @@ values (:code, :day, :kind, :closes_at, :reason, :actor, :now)
 on conflict (code, day, kind) do update set
     closes_at = excluded.closes_at, reason = excluded.reason, actor = excluded.actor, entered_at = excluded.entered_at
 """
+_ASK_AGAIN = """
+insert into due (kind, ref, due_at)
+select 'date', instance_id::text, :now from instances
+where update_frequency ->> 'calendar' = :code and retired_at is null
+order by instance_id
+on conflict (kind, ref) do update set due_at = excluded.due_at
+"""
 _read: dict[str, tuple[UUID, Calendar]] = {}  # code → revision and value; a revision never comes again
 
 
@@ -108,6 +115,10 @@ class CalendarStore:
         taken = await execute(self._conn, sql, code=code, day=day)
         await self._revise(code)
         return taken
+
+    async def ask_again(self, code: str, *, now: datetime) -> int:
+        """Every instance of every tenant that counts in this calendar falls due now; how many."""
+        return await execute(self._conn, _ASK_AGAIN, code=code, now=now)
 
     async def _revise(self, code: str) -> None:
         await execute(self._conn, "update calendars set revision = gen_random_uuid() where code = :code", code=code)

@@ -1,4 +1,6 @@
-"""What operators do to calendars: load, decide, save. A change takes effect with its commit."""
+"""What operators do to calendars: load, decide, save. With the commit every instance on the calendar falls due: it is
+asked again by the due worker, batch by batch, and no transaction holds more than one batch of tenants.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +32,7 @@ async def put(calendar: Calendar, work: Work[LineageStore], *, source: str, acto
         await work.store.confirm_calendar(calendar.code, source=source, actor=actor, now=work.now)
     else:
         await work.store.save_calendar(calendar, source=source, actor=actor, now=work.now)
+        await work.store.ask_again(calendar.code, now=work.now)
     return before is None
 
 
@@ -44,6 +47,8 @@ async def enter(
     await work.store.enter_exception(
         calendar.code, day, kind, closes_at=closes_at, reason=reason, actor=actor, now=work.now
     )
+    if closes_at is None:  # an early close moves no session
+        await work.store.ask_again(calendar.code, now=work.now)
     return None
 
 
@@ -51,6 +56,7 @@ async def take_back(calendar: Calendar, day: date, work: Work[LineageStore]) -> 
     """What was entered for that day by hand holds no longer."""
     if not await work.store.take_back_exceptions(calendar.code, day):
         return Rejected(Code.INVALID_COMMAND, f"nothing was entered for {calendar.code} on {day}")
+    await work.store.ask_again(calendar.code, now=work.now)
     return None
 
 

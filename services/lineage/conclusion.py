@@ -27,7 +27,7 @@ from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
 from shared.messaging.work import Work
 
-EXPIRE, DECIDE, ASK_AGAIN = "expire", "decide", "ask_again"
+EXPIRE, DECIDE, ASK_AGAIN, DATE = "expire", "decide", "ask_again", "date"
 PORTION = 500
 PATIENCE = timedelta(minutes=5)  # with submission, before it is asked again
 _ACTIONS = {
@@ -42,7 +42,8 @@ class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
     instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
-    is decided anew. The `open_runs` of its worlds are its own, and change in place.
+    is decided anew. `due`: instances whose row of `DATE` was taken. The `open_runs` of its worlds are its own, and
+    change in place.
     """
 
     stored: Loaded
@@ -53,6 +54,7 @@ class Change:
     because: dict[UUID, Received[Any]] = field(default_factory=dict)
     freed: set[FlowKey] = field(default_factory=set)
     look_again: bool = False
+    due: set[UUID] = field(default_factory=set)
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:
@@ -129,19 +131,34 @@ def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None
 
 def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
     """Ask again how things are, ask for refreshes, decide what waits."""
-    restated = restate(change.world, change.roots)
+    restated = restate(change.world, change.roots, work.now)
     outcome = Outcome(restated)
     for before, after, announced in _moved(change.stored.world, restated.world, restated.causes, work):
         outcome.instances.append((before, after))
         if announced:
             outcome.announced.append((before, after))
     change.world = restated.world.with_announced(after for _, after in outcome.instances)
+    _keep_dates(change, outcome, work)
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
     _decide_waiting(change, outcome, work)
     known = change.stored.requests
     outcome.requests.extend(r for r in change.requests.values() if (was := known.get(r.run_id)) is not r and was != r)
     return outcome
+
+
+def _keep_dates(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
+    """A row where the answer may change sooner than was known; where the row was taken, the next one. A row that comes
+    too early only asks in vain, so a later date is left to it.
+    """
+    for before, after in outcome.announced:
+        was, now = (before.next_due_at if before else None), after.next_due_at
+        if now is not None and (was is None or now < was):
+            work.schedule(DATE, str(after.instance_id), now)
+    for instance_id in change.due:
+        next_due_at = change.world.instances[instance_id].next_due_at
+        if next_due_at is not None:
+            work.schedule(DATE, str(instance_id), next_due_at)
 
 
 def _moved(

@@ -16,10 +16,12 @@ from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus
 
 from services.lineage import settlement, translation, wiring
-from services.lineage.conclusion import ASK_AGAIN, DECIDE, EXPIRE, PATIENCE, Change, conclude
+from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.endings import Run
 from services.lineage.domain.gate import Request, State
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.staleness import Root
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Handler
 from shared.messaging.decode import Received
@@ -32,6 +34,7 @@ LineageWork = Work[LineageStore]
 async def on_instances_commands(batch: Sequence[Received[Any]], work: LineageWork) -> None:
     """Register, wire, retire. What can not be is answered by one `command.refused`."""
     changes = await _load((received.message.tenant for received in batch), work)
+    await _know_calendars((received.message for received in batch), changes.values(), work)
     owners = await work.store.owners([wiring.about(received.message) for received in batch])
     refused: dict[UUID, tuple[Received[Any], Rejected]] = {}
     for received in batch:
@@ -48,14 +51,32 @@ async def register(
     command: wire.RegisterInstance, work: LineageWork
 ) -> tuple[wire.InstanceStatusChanged, bool] | Rejected:
     """The same over HTTP: the answer is the snapshot, and whether the instance is new."""
-    [change] = (await _load([command.tenant], work)).values()
-    applied = wiring.applied(change.world, command, await work.store.owners([command.id]), at=work.now)
-    if isinstance(applied, Rejected):
-        return applied
-    wiring.take(change, command, applied, ref=f"{command.id}/{work.now.isoformat()}")
-    await _conclude_wiring([change], work)
+    change = await _told(command, work)
+    if isinstance(change, Rejected):
+        return change
     is_new = command.id not in change.stored.world.instances
     return translation.snapshot_of(change.world.instances[command.id], change.world), is_new
+
+
+async def delay_source(command: wire.DelaySource, work: LineageWork) -> wire.InstanceStatusChanged | Rejected:
+    """Also over HTTP: the snapshot with the delay."""
+    change = await _told(command, work)
+    if isinstance(change, Rejected):
+        return change
+    return translation.snapshot_of(change.world.instances[command.instance_id], change.world)
+
+
+async def _told(command: wire.InstanceCommand, work: LineageWork) -> Change | Rejected:
+    """What one command that did not come from the log does to its tenant."""
+    [change] = (await _load([command.tenant], work)).values()
+    await _know_calendars([command], [change], work)
+    about = wiring.about(command)
+    applied = wiring.applied(change.world, command, await work.store.owners([about]), at=work.now)
+    if isinstance(applied, Rejected):
+        return applied
+    wiring.take(change, command, applied, ref=f"{about}/{work.now.isoformat()}")
+    await _conclude_wiring([change], work)
+    return change
 
 
 async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:
@@ -107,7 +128,8 @@ async def lock_due(due: Sequence[Due], work: LineageWork) -> None:
     requests = await work.store.requests([UUID(one.ref) for one in due if one.kind == EXPIRE])
     tenants = {one.ref for one in due if one.kind == DECIDE}
     tenants |= {translation.tenant_of_ask(one.ref) for one in due if one.kind == ASK_AGAIN}
-    await work.store.lock(tenants | {request.tenant for request in requests.values()})
+    owners = await work.store.owners([UUID(one.ref) for one in due if one.kind == DATE])
+    await work.store.lock(tenants | {request.tenant for request in requests.values()} | set(owners.values()))
 
 
 async def on_portions(due: Sequence[Due], work: LineageWork) -> None:
@@ -137,6 +159,20 @@ async def on_asks_unheard(due: Sequence[Due], work: LineageWork) -> None:
             work.schedule(ASK_AGAIN, ref, work.now + PATIENCE)
 
 
+async def on_dates(due: Sequence[Due], work: LineageWork) -> None:
+    """Ask again about instances whose data date fell due, whose delay ended, or whose calendar is another one now."""
+    owners = await work.store.owners([UUID(one.ref) for one in due])
+    changes = await _load(owners.values(), work)
+    for one in due:
+        instance_id = UUID(one.ref)
+        if instance_id in owners:
+            change = changes[owners[instance_id]]
+            key = FlowKey(instance_id, change.world.instances[instance_id].main_kind)
+            change.due.add(instance_id)
+            change.roots.setdefault(key, Root(f"{one.ref}/{one.due_at.isoformat()}", changed=False))
+    await conclude(list(changes.values()), work)
+
+
 def _heard(
     asked: Request | None, message: RequestStatusChanged, known: Request | None, run: Run | None
 ) -> Request | None:
@@ -163,6 +199,14 @@ async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None
     for change in changes:
         await settlement.settle(change, settlement.beginning(change), work)
     await conclude(changes, work)
+
+
+async def _know_calendars(commands: Iterable[Any], changes: Iterable[Change], work: LineageWork) -> None:
+    """Whoever registers may name a calendar that nobody named before."""
+    if any(isinstance(command, wire.RegisterInstance) and command.update_frequency for command in commands):
+        calendars = await work.store.calendars()
+        for change in changes:
+            change.world = change.world.with_calendars(calendars)
 
 
 async def _load(tenants: Iterable[str], work: LineageWork) -> dict[str, Change]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,7 @@ from sqlalchemy import RowMapping
 from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Cause, Flow, Heard, Instance, Read, Upstream
+from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Upstream
 
 Row = RowMapping
 
@@ -189,6 +189,7 @@ def _instance_of(row: Row, flows: tuple[Flow, ...], upstreams: tuple[Upstream, .
         definition_digest=row["definition_digest"],
         definition_changed_at=row["definition_changed_at"],
         retired_at=row["retired_at"],
+        delay=_delay_of(row["delay"]) if row["delay"] else None,
         old_status=InstanceStatus(row["old_status"]) if row["old_status"] else None,
         cause=_cause_of(row["cause"]) if row["cause"] else None,
         seq=row["seq"],
@@ -204,6 +205,22 @@ def canonical(value: object) -> str | None:
 
 def _cause_of(found: Mapping[str, Any]) -> Cause:
     return Cause(_uuid(found["run_id"]), _uuid(found["version_id"]), UUID(found["instance_id"]), tuple(found["path"]))
+
+
+def _delay_of(found: Mapping[str, Any]) -> Delay:
+    until, day = found["until"], found["data_date"]
+    return Delay(
+        until=datetime.fromisoformat(until) if until else None,
+        reason=found["reason"],
+        since=datetime.fromisoformat(found["since"]),
+        data_date=date.fromisoformat(day) if day else None,
+    )
+
+
+def names_calendar(row: Row) -> bool:
+    """The instance has a date rule that counts in a calendar."""
+    rule = row["update_frequency"]
+    return rule is not None and rule.get("calendar") is not None
 
 
 def _uuid(text: str | None) -> UUID | None:
@@ -225,8 +242,8 @@ def _flow_of(row: Row) -> Flow:
                 confirms=row["v_confirms"],
             )
         )
-    answer = row["answers"].get(row["kind"])
-    freshness, reason, stale_by_version, old_status = answer or (FlowStatus.NOT_INITIALIZED, None, None, None)
+    answer = row["answers"].get(row["kind"], (FlowStatus.NOT_INITIALIZED,))
+    freshness, reason, stale_by_version, old_status, expected, next_due_at = (*answer, *(None,) * 5)[:6]
     return Flow(
         kind=FlowKind(row["kind"]),
         deployment=row["deployment"],
@@ -242,6 +259,8 @@ def _flow_of(row: Row) -> Flow:
         freshness=FlowStatus(freshness),
         reason=reason,
         stale_by_version=stale_by_version,
+        expected_data_date=date.fromisoformat(expected) if expected else None,
+        next_due_at=datetime.fromisoformat(next_due_at) if next_due_at else None,
         old_status=FlowStatus(old_status) if old_status else None,
     )
 
@@ -284,6 +303,7 @@ def instance_row(instance: Instance) -> dict[str, Any]:
         "definition_digest": instance.definition_digest,
         "definition_changed_at": instance.definition_changed_at,
         "retired_at": instance.retired_at,
+        "delay": asdict(instance.delay) if instance.delay else None,
         "heard": instance.heard,
     }
 
@@ -298,11 +318,14 @@ def standing_columns(changed: Sequence[Instance]) -> dict[str, list[Any]]:
         "statuses": [one.status for one in changed],
         "old_statuses": [one.old_status for one in changed],
         "causes": [_cause_text(one.cause) for one in changed],
-        "answers": [
-            json.dumps({f.kind: (f.freshness, f.reason, f.stale_by_version, f.old_status) for f in one.flows})
-            for one in changed
-        ],
+        "answers": [json.dumps({flow.kind: _answer_row(flow) for flow in one.flows}, default=_text) for one in changed],
     }
+
+
+def _answer_row(flow: Flow) -> tuple[Any, ...]:
+    """What `_flow_of` reads again; a row may be shorter, as older code wrote it."""
+    said = (flow.freshness, flow.reason, flow.stale_by_version, flow.old_status)
+    return (*said, flow.expected_data_date, flow.next_due_at) if flow.next_due_at or flow.expected_data_date else said
 
 
 def _cause_text(cause: Cause | None) -> str | None:

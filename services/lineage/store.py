@@ -1,7 +1,8 @@
 """All SQL of lineage, in the caller's transaction.
 
 The fact not to break: whoever writes a tenant's rows has taken its lock first (`lock`, sorted), and counts the change
-(`advance`). Loading costs four statements per tenant that others changed, saving one per table.
+(`advance`). Loading costs four statements per tenant that others changed, and one where date rules name calendars;
+saving one per table.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class LineageStore(CalendarStore):
         self._revisions |= {row["tenant"]: row["revision"] for row in found}
 
     async def load(self, tenants: Collection[str]) -> dict[str, Loaded]:
-        """These tenants, which are locked: from memory, as far as nobody else has changed them since."""
+        """These tenants, which are locked: from memory, as far as nobody else has changed them since. Calendars belong
+        to nobody, so they are read anew.
+        """
         return {tenant: await self._loaded(tenant, self._revisions[tenant]) for tenant in sorted(set(tenants))}
 
     async def read(self, tenant: str) -> Loaded:
@@ -66,7 +69,7 @@ class LineageStore(CalendarStore):
     async def _loaded(self, tenant: str, revision: int) -> Loaded:
         known = self._mirror.get(tenant)
         if known is not None and known.revision == revision:
-            return known.loaded
+            return await self._with_calendars(known.loaded, named=False)
         usable = known if known is not None and known.revision < revision else None
         of: dict[str, Any] = {"tenant": tenant, "since": usable.revision if usable else -1}
         instances = await fetch(self._conn, rows.INSTANCES, **of)
@@ -77,7 +80,17 @@ class LineageStore(CalendarStore):
         world = usable.loaded.world if usable else World(tenant, {})
         asked = {**usable.loaded.requests} if usable else {}
         asked |= {row["run_id"]: rows.request_of(row) for row in requests}
-        return Loaded.of(world.with_instances(changed), asked.values())
+        loaded = Loaded.of(world.with_instances(changed), asked.values())
+        return await self._with_calendars(loaded, named=any(rows.names_calendar(row) for row in instances))
+
+    async def _with_calendars(self, loaded: Loaded, *, named: bool) -> Loaded:
+        """As calendars are now, for a world that counts in any. `named`: it does since this load."""
+        if not named and loaded.world.calendars is None:
+            return loaded
+        calendars = await self.calendars()
+        if calendars == loaded.world.calendars:
+            return loaded
+        return Loaded(loaded.world.with_calendars(calendars), loaded.requests)
 
     async def advance(self, changed: Collection[Loaded]) -> Callable[[], None]:
         """Count these tenants as changed. The answer remembers them so; call it after the commit."""

@@ -48,6 +48,7 @@ instances = Table(
     Column("definition_digest", Text),
     Column("definition_changed_at", _AT),
     Column("retired_at", _AT),
+    Column("delay", JSONB),
     Column("heard", JSONB, nullable=False),  # per partition the newest command applied: a replay changes nothing
     UniqueConstraint("tenant", "name", name="instances_tenant_name", deferrable=True, initially="deferred"),
     postgresql_with=_HOT,
@@ -83,7 +84,7 @@ standings = Table(
     Column("status", Text, nullable=False),
     Column("old_status", Text),
     Column("cause", JSONB),
-    Column("answers", JSONB, nullable=False),  # flow kind → freshness, reason, why stale by version, old status
+    Column("answers", JSONB, nullable=False),  # flow kind → freshness, reason, why stale by version, old status, …
     postgresql_with={"fillfactor": "50"},
 )  # fmt: skip
 Index("standings_of_tenant", standings.c.tenant)

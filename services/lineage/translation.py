@@ -217,6 +217,9 @@ def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
         update_frequency=None
         if instance.update_frequency is None
         else wire.UpdateFrequency.model_validate_json(instance.update_frequency),
+        source_delay=None
+        if instance.delay is None
+        else wire.SourceDelay(until=instance.delay.until, reason=instance.delay.reason, since=instance.delay.since),
         owner=instance.owner,
         occurred_at=instance.announced_at or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
         seq=max(instance.seq, 1),
@@ -238,6 +241,8 @@ def _flow_snapshot(flow: Flow) -> wire.FlowSnapshot:
         last_run_id=flow.last_run_id,
         last_run_at=flow.last_run_at,
         last_data_date=flow.last_data_date,
+        expected_data_date=flow.expected_data_date,
+        next_due_at=flow.next_due_at,
         version_id=flow.version.version_id if flow.version else None,
         verified_at=flow.version.verified_at if flow.version else None,
     )

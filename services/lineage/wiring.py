@@ -65,8 +65,10 @@ def applied(
             )
         case wire.ChangeDefinition():
             return definition.redefined(world, instance_id, command.digest, at=at)
+        case wire.DelaySource():
+            return definition.delayed(world, instance_id, until=command.until, reason=command.reason, at=at)
         case _:
-            return Rejected(Code.INVALID_COMMAND, f"{command.type} is not available yet")
+            raise AssertionError(f"no command about an instance: {command.type}")
 
 
 def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref: str) -> None:

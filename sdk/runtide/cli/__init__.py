@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import apply, calendars, dead_letters, doctor, lists, submit, topics, watch
+from runtide.cli import apply, calendars, dead_letters, delay, doctor, lists, submit, topics, watch
 from runtide.cli.session import Exit
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ for _command in (
     lists.instances,
     lists.lineage,
     submit.cancel,
+    delay.delay_source,
     doctor.doctor,
     doctor.config,
 ):

@@ -23,8 +23,10 @@ from runtide_schemas.vocabulary import (
     run_type_of,
 )
 
+from services.lineage.domain.calendar import known_zone, nearest, nearest_zones
+from services.lineage.domain.dates import rule_of
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Flow, Instance, Upstream, World, edges_into, resolve
+from services.lineage.domain.world import Delay, Flow, Instance, Upstream, World, edges_into, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Rejected:
 def registered(world: World, asked: Registration) -> Instance | Rejected:
     """The instance as this registration leaves it; one that was retired is revived."""
     known = world.instances.get(asked.instance_id)
-    fault = _named_wrongly(world, asked) or _typed_wrongly(known, asked)
+    fault = _named_wrongly(world, asked) or _typed_wrongly(known, asked) or _dated_wrongly(world, asked)
     if fault:
         return Rejected(Code.INVALID_COMMAND, fault)
     instance_type = asked.instance_type or (known.instance_type if known else None)
@@ -124,6 +126,19 @@ def redefined(world: World, instance_id: UUID, digest: str, *, at: datetime) -> 
     return replace(instance, definition_digest=digest, definition_changed_at=at)
 
 
+def delayed(
+    world: World, instance_id: UUID, *, until: datetime | None, reason: str | None, at: datetime
+) -> Instance | Rejected:
+    """Its source is late since `at`; a time that is over takes the delay back."""
+    instance = _live(world, instance_id)
+    if isinstance(instance, Rejected):
+        return instance
+    if until is not None and until <= at:
+        return replace(instance, delay=None)
+    main = instance.flow(instance.main_kind)
+    return replace(instance, delay=Delay(until, reason, at, main.last_data_date if main else None))
+
+
 def _named_wrongly(world: World, asked: Registration) -> str | None:
     for other in world.instances.values():
         if other.name == asked.name and other.instance_id != asked.instance_id:
@@ -134,6 +149,18 @@ def _named_wrongly(world: World, asked: Registration) -> str | None:
 def _typed_wrongly(known: Instance | None, asked: Registration) -> str | None:
     if known and asked.instance_type and known.instance_type is not asked.instance_type:
         return f"{known.name} is a {known.instance_type}; an instance keeps its type (got {asked.instance_type})"
+    return None
+
+
+def _dated_wrongly(world: World, asked: Registration) -> str | None:
+    said = asked.update_frequency[0] if asked.update_frequency else None
+    rule = rule_of(said) if said else None
+    known = world.calendars or {}
+    if rule and rule.calendar is not None and rule.calendar not in known:
+        near, todo = nearest(rule.calendar, known), f"runtide calendars sync {rule.calendar}"
+        return f"calendar {rule.calendar!r} is not known{near}; run: {todo}"
+    if rule and rule.zone is not None and known_zone(rule.zone) is None:
+        return f"unknown time zone {rule.zone!r}{nearest_zones(rule.zone)}"
     return None
 
 

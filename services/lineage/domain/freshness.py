@@ -14,13 +14,17 @@ from runtide_schemas.vocabulary import FlowStatus
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the answer depends on, of one flow. `stale_by_version`: why rule 5 holds, None if it does not."""
+    """All that the answer depends on, of one flow. `delayed`, `stale_by_version`, `stale_by_date`: why rules 4, 5 and 6
+    hold, None if they do not.
+    """
 
     has_completed: bool
     newest_end_failed: bool
     has_date_rule: bool
     last_data_date: date | None
     stale_by_version: str | None
+    delayed: str | None = None
+    stale_by_date: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +37,17 @@ class Answer:
 
 
 def freshness(evidence: Evidence) -> Answer:
-    """Rules 1-3, 5 and 7. Rule 4 (source delayed) is asked between 3 and 5, rule 6 (stale by date) between 5 and 7:
-    both need the market calendars and come with them.
-    """
+    """Rules 1 to 7, in that order."""
     if not evidence.has_completed:
         return Answer(FlowStatus.NOT_INITIALIZED, 1, "no run has completed yet")
     if evidence.newest_end_failed:
         return Answer(FlowStatus.ERROR, 2, "the newest run failed")
     if evidence.has_date_rule and evidence.last_data_date is None:
         return Answer(FlowStatus.NOT_INITIALIZED, 3, "no run has said up to which date its data goes")
+    if evidence.delayed is not None:
+        return Answer(FlowStatus.STALE_SOURCE_DELAYED, 4, evidence.delayed)
     if evidence.stale_by_version is not None:
         return Answer(FlowStatus.STALE, 5, evidence.stale_by_version)
+    if evidence.stale_by_date is not None:
+        return Answer(FlowStatus.STALE, 6, evidence.stale_by_date)
     return Answer(FlowStatus.READY, 7)

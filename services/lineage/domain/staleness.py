@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from heapq import heapify, heappop, heappush
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from runtide_schemas.vocabulary import FlowStatus, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
 from services.lineage.domain.graph import Edge, FlowKey, Reach
+from services.lineage.domain.lateness import lateness
 from services.lineage.domain.world import Cause, Flow, Instance, Version, World, changed_copy
 
 
@@ -55,13 +57,13 @@ class Restated:
     asks: tuple[Ask, ...]
 
 
-def restate(world: World, roots: Mapping[FlowKey, Root]) -> Restated:
-    """Ask again how the roots are, and those below whose answer may have moved with theirs.
+def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Restated:
+    """Ask again how the roots are at this instant, and those below whose answer may have moved with theirs.
 
     First upstreams before their readers, as far as versions moved or staleness went away; then staleness spreads, and
     stops at what is stale already. So the cost is that of the edges out of what moved.
     """
-    turned = _asked_again(world, roots)
+    turned = _asked_again(world, roots, now)
     graph = world.graph
     starts = [key for key, flow in turned.flows.items() if _is_stale(flow) and not _is_stale(world.flow(key))]
     spread = graph.below(starts, stopped=_not_to_turn(world, turned.flows)) if starts else Reach(frozenset(), {})
@@ -69,10 +71,10 @@ def restate(world: World, roots: Mapping[FlowKey, Root]) -> Restated:
     for key, parent in spread.parents.items():
         flow = flows.get(key) or world.flow(key)
         if flow is not None:
-            flows[key] = _with_answer(world, key, flow, f"{world.name_of(parent)} is stale itself")
+            flows[key] = _with_answer(world, key, flow, f"{world.name_of(parent)} is stale itself", now)
     further = {key: parent for key, parent in spread.parents.items() if key not in turned.parents}
     reach = Reach(frozenset(roots), turned.parents | further)
-    after = world.with_flows(flows)
+    after = _without_ended_delays(world.with_flows(flows), roots, now)
     return Restated(
         world=after,
         causes=_causes(world, after, roots, reach),
@@ -89,7 +91,7 @@ class _Turned:
     parents: dict[FlowKey, FlowKey] = field(default_factory=dict)
 
 
-def _asked_again(world: World, roots: Mapping[FlowKey, Root]) -> _Turned:
+def _asked_again(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> _Turned:
     turned, rank = _Turned(), world.graph.rank
     moved_above: dict[FlowKey, list[Edge]] = {key: [] for key in roots}
     waiting = [(rank.get(key, -1), key) for key in roots]
@@ -99,8 +101,8 @@ def _asked_again(world: World, roots: Mapping[FlowKey, Root]) -> _Turned:
         flow, root = world.flow(key), roots.get(key)
         if flow is None or key in turned.flows:
             continue
-        now = turned.flows[key] = _asked(world, key, flow, turned.flows, None if root else moved_above[key])
-        cleared = _is_stale(flow) and not _is_stale(now)
+        after = turned.flows[key] = _asked(world, key, flow, turned.flows, None if root else moved_above[key], now)
+        cleared = _is_stale(flow) and not _is_stale(after)
         if not (cleared or (root is not None and (root.changed or root.appeared))):
             continue
         for edge in world.graph.out_of(key):
@@ -112,14 +114,16 @@ def _asked_again(world: World, roots: Mapping[FlowKey, Root]) -> _Turned:
     return turned
 
 
-def _asked(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow], moved: Sequence[Edge] | None) -> Flow:
+def _asked(
+    world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow], moved: Sequence[Edge] | None, now: datetime
+) -> Flow:
     """The flow with a fresh answer. `moved`: only along these edges anything moved (None: anything may have)."""
     if moved is None:
-        return answered(world, key, flow, done)
+        return answered(world, key, flow, done, now)
     reason = _first_reason(moved, flow.version, world, done)
     if reason is None and _is_stale(flow):
-        return answered(world, key, flow, done)
-    return _with_answer(world, key, flow, reason)
+        return answered(world, key, flow, done, now)
+    return _with_answer(world, key, flow, reason, now)
 
 
 def _is_stale(flow: Flow | None) -> bool:
@@ -138,6 +142,18 @@ def _not_to_turn(world: World, asked: Mapping[FlowKey, Flow]) -> list[FlowKey]:
     return stopped
 
 
+def _without_ended_delays(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> World:
+    """Only what moved at a root, or its clock, ends a delay."""
+    over = []
+    for key in roots:
+        instance, flow = world.instances.get(key.instance_id), world.flow(key)
+        if instance is None or instance.delay is None or flow is None:
+            continue
+        if lateness(instance, flow, world.calendars, now).delay_is_over:
+            over.append(key.instance_id)
+    return world.without_delays(over)
+
+
 def blamed(was: Instance | None, now: Instance, cause: Cause | None) -> Cause | None:
     """What the snapshot names. An instance that ran, and is stale all the same, is so because of what made it stale
     before, not because it ran.
@@ -148,24 +164,32 @@ def blamed(was: Instance | None, now: Instance, cause: Cause | None) -> Cause | 
     return cause
 
 
-def answered(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow]) -> Flow:
+def answered(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow], now: datetime) -> Flow:
     """The flow with a fresh answer, from scratch. `done`: flows that were answered earlier in the same pass."""
-    return _with_answer(world, key, flow, stale_by_version(world, key, flow, done))
+    return _with_answer(world, key, flow, stale_by_version(world, key, flow, done), now)
 
 
-def _with_answer(world: World, key: FlowKey, flow: Flow, by_version: str | None) -> Flow:
+def _with_answer(world: World, key: FlowKey, flow: Flow, by_version: str | None, now: datetime) -> Flow:
+    instance = world.instances[key.instance_id]
+    late = lateness(instance, flow, world.calendars, now)
     answer = freshness(
         Evidence(
             has_completed=flow.version is not None,
             newest_end_failed=flow.newest_end_failed,
-            has_date_rule=world.instances[key.instance_id].has_date_rule(flow.kind),
+            has_date_rule=instance.has_date_rule(flow.kind),
             last_data_date=flow.last_data_date,
             stale_by_version=by_version,
+            delayed=late.delayed,
+            stale_by_date=late.stale,
         )
     )
-    if (flow.freshness, flow.reason, flow.stale_by_version) == (answer.status, answer.reason, by_version):
+    said = (answer.status, answer.reason, late.expected, late.next_due_at)
+    if flow.answer == said and flow.stale_by_version == by_version:
         return flow
-    return changed_copy(flow, freshness=answer.status, reason=answer.reason, stale_by_version=by_version)
+    return changed_copy(
+        flow, freshness=answer.status, reason=answer.reason, stale_by_version=by_version,
+        expected_data_date=late.expected, next_due_at=late.next_due_at,
+    )  # fmt: skip
 
 
 def stale_by_version(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow]) -> str | None:

@@ -24,6 +24,7 @@ from runtide_schemas.vocabulary import (
     main_flow_kind,
 )
 
+from services.lineage.domain.calendar import Calendar
 from services.lineage.domain.graph import Edge, FlowKey, Graph
 
 T = TypeVar("T")
@@ -81,7 +82,9 @@ class Version:
 
 @dataclass(frozen=True)
 class Flow:
-    """One flow: its definition, what its runs left behind, and the answer last given (`freshness`, cached)."""
+    """One flow: its definition, what its runs left behind, and the answer last given (cached, from `freshness` on).
+    `next_due_at`: when the clock alone may give another one.
+    """
 
     kind: FlowKind
     deployment: str
@@ -99,6 +102,8 @@ class Flow:
     freshness: FlowStatus = FlowStatus.NOT_INITIALIZED
     reason: str | None = None
     stale_by_version: str | None = None
+    expected_data_date: date | None = None
+    next_due_at: datetime | None = None
     old_status: FlowStatus | None = None
 
     @property
@@ -119,7 +124,12 @@ class Flow:
         version = (self.version.version_id, self.version.verified_at) if self.version else None
         policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.open_run_id, self.last_run_id, self.last_run_at, self.last_data_date)
-        return policy, version, runs, self.freshness, self.reason
+        return policy, version, runs, self.answer
+
+    @property
+    def answer(self) -> tuple[Any, ...]:
+        """The answer last given, but for what only the next one needs."""
+        return self.freshness, self.reason, self.expected_data_date, self.next_due_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +154,18 @@ class Cause:
     version_id: UUID | None
     instance_id: UUID
     path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A source that is late and says so, since when. `until` None: until the data has caught up. `data_date`: how far
+    the data went when that was said.
+    """
+
+    until: datetime | None
+    reason: str | None
+    since: datetime
+    data_date: date | None
 
 
 class Heard(NamedTuple):
@@ -177,6 +199,7 @@ class Instance:
     definition_digest: str | None = None
     definition_changed_at: datetime | None = None
     retired_at: datetime | None = None
+    delay: Delay | None = None
     old_status: InstanceStatus | None = None
     cause: Cause | None = None
     seq: int = 0
@@ -203,13 +226,26 @@ class Instance:
     def definition(self) -> tuple[Any, ...]:
         """What commands made of it, without flows and edges."""
         digest = (self.definition_digest, self.definition_changed_at)
-        return self.name, self.instance_type, self.update_frequency, self.owner, digest, self.retired_at, self.heard
+        own = (self.name, self.instance_type, self.update_frequency, self.owner, digest)
+        return own, self.retired_at, self.delay, self.heard
 
     @property
     def face(self) -> tuple[Any, ...]:
         """All of it that others are told, but for the number and the reason of the telling."""
-        own = (self.name, self.instance_type, self.update_frequency, self.owner, self.retired_at is not None)
+        own = (
+            self.name,
+            self.instance_type,
+            self.update_frequency,
+            self.owner,
+            self.retired_at is not None,
+            self.delay,
+        )
         return own, tuple(flow.face for flow in self.flows), self.upstreams
+
+    @property
+    def next_due_at(self) -> datetime | None:
+        """The earliest of its flows'."""
+        return min((flow.next_due_at for flow in self.flows if flow.next_due_at is not None), default=None)
 
     @property
     def main_kind(self) -> FlowKind:
@@ -237,11 +273,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class World:
-    """One tenant. `open_runs`: flow → the runs admitted and not yet ended, which is what `max_open_runs` counts."""
+    """One tenant. `open_runs`: flow → the runs admitted and not yet ended, which is what `max_open_runs` counts.
+    `calendars`: code → what is known, the same for every tenant; None while no date rule names any.
+    """
 
     tenant: str
     instances: Mapping[UUID, Instance]
     open_runs: Mapping[FlowKey, frozenset[UUID]] = field(default_factory=dict)
+    calendars: Mapping[str, Calendar] | None = None
 
     @cached_property
     def graph(self) -> Graph:
@@ -331,6 +370,13 @@ class World:
 
     def with_all_open_runs(self, open_runs: Mapping[FlowKey, frozenset[UUID]]) -> World:
         return self._same_graph(open_runs=open_runs)
+
+    def with_calendars(self, calendars: Mapping[str, Calendar]) -> World:
+        return self._same_graph(calendars=calendars)
+
+    def without_delays(self, instance_ids: Iterable[UUID]) -> World:
+        """The delays of these instances are over."""
+        return self.with_announced(changed_copy(self.instances[one], delay=None) for one in instance_ids)
 
     def with_announced(self, instances: Iterable[Instance]) -> World:
         """The same graph, with the numbers that announcements gave."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from runtide_schemas.vocabulary import Code, EdgeKind, FlowKind, InstanceType, O
 from services.lineage.domain import definition
 from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
 from services.lineage.domain.world import Instance, Upstream, World
+from tests.unit.lineage.sessions import XNYS
 from tests.unit.lineage.worlds import NOW, TENANT, all_ready, at, id_of, instance, key, upstream, world
 
 EMPTY = World(TENANT, {})
@@ -52,6 +54,22 @@ def test_what_can_not_be_registered_is_refused_by_name(
     assert isinstance(answer, Rejected)
     assert answer.code is Code.INVALID_COMMAND
     assert says in answer.message
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"calendar": "XNYZ"}, "calendar 'XNYZ' is not known; nearest: XNYS; run: runtide calendars sync XNYZ"),
+        ({"timezone": "America/New_Yrok"}, "unknown time zone 'America/New_Yrok'; nearest: America/New_York"),
+    ],
+)
+def test_a_date_rule_on_days_that_nobody_knows_is_refused_with_the_nearest(rule: dict[str, str], says: str) -> None:
+    known = EMPTY.with_calendars({"XNYS": XNYS})
+    answer = register(known, "x", update_frequency=(json.dumps({"frequency": "daily", **rule}),))
+    assert isinstance(answer, Rejected)
+    assert says in answer.message
+    fine = json.dumps({"frequency": "daily", "calendar": "XNYS", "timezone": "Europe/Berlin"})
+    assert kept(register(known, "x", update_frequency=(fine,))).update_frequency == fine
 
 
 def test_a_cycle_through_an_instance_that_was_not_there_yet_is_refused_when_it_comes() -> None:

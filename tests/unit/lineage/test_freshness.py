@@ -25,10 +25,14 @@ READY = Evidence(
         (replace(READY, has_date_rule=True), "not_initialized", 3),
         (replace(READY, has_date_rule=True, last_data_date=date(2025, 1, 14)), "ready", 7),
         (replace(READY, stale_by_version="prices is stale itself"), "stale", 5),
+        (replace(READY, delayed="its source is delayed"), "stale_source_delayed", 4),
+        (replace(READY, stale_by_date="its data goes to 2025-01-10"), "stale", 6),
         # the first rule that applies answers
         (replace(READY, has_completed=False, newest_end_failed=True, stale_by_version="x"), "not_initialized", 1),
         (replace(READY, newest_end_failed=True, has_date_rule=True, stale_by_version="x"), "error", 2),
-        (replace(READY, has_date_rule=True, stale_by_version="x"), "not_initialized", 3),
+        (replace(READY, has_date_rule=True, delayed="x"), "not_initialized", 3),
+        (replace(READY, delayed="x", stale_by_version="x", stale_by_date="x"), "stale_source_delayed", 4),
+        (replace(READY, stale_by_version="x", stale_by_date="x"), "stale", 5),
     ],
 )
 def test_the_first_rule_that_applies_answers(evidence: Evidence, status: str, rule: int) -> None:
@@ -37,10 +41,10 @@ def test_the_first_rule_that_applies_answers(evidence: Evidence, status: str, ru
 
 
 def test_every_evidence_gets_an_answer_and_only_ready_has_no_reason() -> None:
-    for completed, failed, rule, day, stale in product(
-        (True, False), (True, False), (True, False), (None, date(2025, 1, 14)), (None, "x")
+    for completed, failed, rule, day, stale, delayed, late in product(
+        (True, False), (True, False), (True, False), (None, date(2025, 1, 14)), *((None, "x"),) * 3
     ):
-        answer = freshness(Evidence(completed, failed, rule, day, stale))
+        answer = freshness(Evidence(completed, failed, rule, day, stale, delayed, late))
         assert (answer.reason is None) == (answer.status == "ready")
 
 

@@ -205,8 +205,8 @@ def test_control_counting_a_running_request_as_waiting_leaves_stale_flows(monkey
 
 
 def test_control_asking_only_what_turns_stale_now_leaves_stale_flows(monkeypatch: pytest.MonkeyPatch) -> None:
-    def only_newly_stale(world: World, roots: dict[FlowKey, Root]) -> Restated:
-        restated = staleness.restate(world, roots)
+    def only_newly_stale(world: World, roots: dict[FlowKey, Root], now: datetime) -> Restated:
+        restated = staleness.restate(world, roots, now)
         turned = {one for flows in restated.newly_stale.values() for one in flows}
         return replace(restated, asks=tuple(ask for ask in restated.asks if ask.flow in turned))
 

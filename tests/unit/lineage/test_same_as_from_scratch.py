@@ -13,7 +13,7 @@ from services.lineage.domain import staleness
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Root, answered, restate
 from services.lineage.domain.world import Flow, Version, World
-from tests.unit.lineage.worlds import TENANT, all_ready, at, current_reads, id_of, instance, key, run, version
+from tests.unit.lineage.worlds import NOW, TENANT, all_ready, at, current_reads, id_of, instance, key, run, version
 
 WORLDS = 400
 
@@ -24,7 +24,7 @@ def from_scratch(world: World) -> dict[FlowKey, Flow]:
     for each in world.graph.sorted(world.flow_keys()):
         flow = world.flow(each)
         assert flow is not None
-        done[each] = answered(world, each, flow, done)
+        done[each] = answered(world, each, flow, done, NOW)
     return done
 
 
@@ -49,7 +49,7 @@ def step(world: World, dice: random.Random, time: int) -> World:
         old, new = (flow.version.version_id if flow.version else None for flow in (before, after))
         redefined = world.instances[id_of(name)].definition_changed_at == at(time)
         roots[key(name)] = Root(f"{name}/{time}", changed=old != new or redefined, run_id=run(time))
-    return restate(world, roots).world
+    return restate(world, roots, NOW).world
 
 
 def _happens(world: World, name: str, flow: Flow, dice: random.Random, time: int) -> World:
@@ -107,9 +107,11 @@ def test_an_upstream_that_appears_with_a_past_is_news_to_those_that_named_it() -
     reader = instance("b", "a")
     world = World(TENANT, {reader.instance_id: reader})
     world = restate(
-        world.with_flows({key("b"): replace(reader.flows[0], version=version(1))}), {key("b"): Root("x", changed=False)}
+        world.with_flows({key("b"): replace(reader.flows[0], version=version(1))}),
+        {key("b"): Root("x", changed=False)},
+        NOW,
     ).world
     a = instance("a", type=InstanceType.SIGNAL, kinds=(FlowKind.REFRESH,))
     a = a.with_flows({FlowKind.REFRESH: replace(a.flows[0], version=version(2))})
-    after = restate(world.with_instance(a), {key("a"): Root("y", changed=False, appeared=True)}).world
+    after = restate(world.with_instance(a), {key("a"): Root("y", changed=False, appeared=True)}, NOW).world
     assert from_scratch(after)[key("b")].freshness == after.flow(key("b")).freshness == "stale"  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ from runtide_schemas.vocabulary import FlowKind, OnUpstream
 from services.lineage.domain.staleness import Root, blamed, restate
 from services.lineage.domain.world import Instance, World
 from tests.unit.lineage.worlds import (
+    NOW,
     TENANT,
     all_ready,
     at,
@@ -102,7 +103,7 @@ def test_staleness_travels_through_a_flow_that_shows_an_error() -> None:
 def test_a_new_definition_makes_its_flows_and_their_readers_stale_until_they_run() -> None:
     ready = all_ready(world("a -> b"))
     a = replace(ready.instances[id_of("a")], definition_changed_at=at(10))
-    of = restate(ready.with_instance(a), {key("a"): Root("x", changed=True)})
+    of = restate(ready.with_instance(a), {key("a"): Root("x", changed=True)}, NOW)
     assert statuses(of.world) == {"a": "stale", "b": "stale"}
     assert statuses(complete(of.world, "a", 50).world)["a"] == "ready"
 
@@ -168,7 +169,7 @@ def test_two_roots_in_one_pass_each_have_their_own_readers() -> None:
         after = complete(of, name, number)
         of = replace(of, instances={**of.instances, id_of(name): after.world.instances[id_of(name)]})
         changes[key(name)] = Root(str(number), changed=True, run_id=run(number))
-    both = restate(of, changes)
+    both = restate(of, changes, NOW)
     assert names(of, both.newly_stale[key("a")]) == ["b"]
     assert names(of, both.newly_stale[key("x")]) == ["y"]
 

@@ -97,7 +97,7 @@ def complete(of: World, name: str, number: int, *, kind: FlowKind = REFRESH, rea
         made = replace(made, version_id=flow.version.version_id, verified_at=made.ended_at)
     after = of.with_flows({key(name, kind): replace(flow, version=made, newest_end_failed=False, open_run_id=None)})
     root = Root(f"{run(number)}/1", changed=changed, run_id=run(number), version_id=made.version_id)
-    return restate(after, {key(name, kind): root})
+    return restate(after, {key(name, kind): root}, NOW)
 
 
 def all_ready(of: World) -> World:
@@ -118,7 +118,7 @@ def put(of: World, name: str, **facts: object) -> World:
     flow = of.flow(key(name))
     assert flow is not None
     return restate(
-        of.with_flows({key(name): replace(flow, **facts)}), {key(name): Root("x", changed="version" in facts)}
+        of.with_flows({key(name): replace(flow, **facts)}), {key(name): Root("x", changed="version" in facts)}, NOW
     ).world  # type: ignore[arg-type]
 
 

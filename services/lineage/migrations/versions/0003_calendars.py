@@ -1,4 +1,4 @@
-"""Calendars: their sessions, and what was entered by hand. They belong to no tenant."""
+"""Calendars, which belong to no tenant: their sessions, and what was entered by hand. What the clock says of flows."""
 
 from alembic import op
 
@@ -24,6 +24,12 @@ _DDL = (
         code text not null, day date not null, kind text not null, closes_at time, reason text not null,
         actor text not null, entered_at timestamptz not null, primary key (code, day, kind)
     )
+    """,
+    "alter table instances add column delay jsonb",
+    # date rules that were kept before anybody asked them
+    """
+    insert into due (kind, ref, due_at)
+    select 'date', instance_id::text, now() from instances where update_frequency is not null and retired_at is null
     """,
 )
 

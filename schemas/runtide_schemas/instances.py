@@ -53,8 +53,8 @@ class FlowSpec(Part):
 
 
 class UpstreamSpec(Part):
-    """An edge: `flow_kind` of the upstream (None: its main one), `flows` of one's own that read it (None: all),
-    `max_lag` in sessions.
+    """An edge: `flow_kind` of the upstream (None: its main one), `flows` of one's own that read it (None: all).
+    `max_lag`: an upstream that is late by date alone blocks only if it is more sessions behind than this.
     """
 
     instance: InstanceText

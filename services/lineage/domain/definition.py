@@ -244,8 +244,6 @@ def _not_available(upstream: Upstream) -> str | None:
         return f"edge kind {upstream.kind.value!r} (to {upstream.name}) is not available yet"
     if upstream.optional:
         return f"optional edges (to {upstream.name}) are not available yet"
-    if upstream.max_lag is not None:
-        return f"max_lag on an edge (to {upstream.name}) is not available yet"
     return None
 
 

@@ -6,7 +6,7 @@ blocks. Every answer is a value; none raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -25,6 +25,7 @@ from runtide_schemas.vocabulary import (
 )
 
 from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.lateness import sessions_late
 from services.lineage.domain.world import Flow, Instance, Read, World
 
 
@@ -176,12 +177,27 @@ def _gated(world: World, request: Request, target: Target, flow: Flow, now: date
 
 
 def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
-    """Every flow above through gating edges that is not ready, each once; `running` is not ready."""
+    """Every flow above through gating edges that is not ready, each once; `running` is not ready. One that is late by
+    date alone does not block where every edge to it that was followed allows so much.
+    """
     known = world.blockers.get(key)
     if known is None:
-        named = (_standing(world, upstream) for upstream in world.graph.above(key))
-        known = world.blockers[key] = tuple(one for one in named if one.status is not InstanceStatus.READY)
+        above = world.graph.above(key)
+        named = (_standing(world, upstream) for upstream in above)
+        blocked = [one for one in named if one.status is not InstanceStatus.READY]
+        readers = {key, *above} if blocked else {key}
+        known = world.blockers[key] = tuple(one for one in blocked if not _may_be_late(world, one.flow, readers))
     return known
+
+
+def _may_be_late(world: World, key: FlowKey, readers: Container[FlowKey]) -> bool:
+    """`max_lag` holds along its own edge, so another reader that does not say so is not heard for it."""
+    allowed = [edge.max_lag for edge in world.graph.out_of(key) if edge.gates and edge.downstream in readers]
+    instance, flow = world.instances.get(key.instance_id), world.flow(key)
+    if None in allowed or instance is None or flow is None or instance.retired_at is not None:
+        return False
+    late = sessions_late(instance, flow, world.calendars)
+    return late is not None and all(late <= (most or 0) for most in allowed)
 
 
 def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:

@@ -31,12 +31,15 @@ class FlowKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`downstream` reads a version of `upstream` in the role `role`."""
+    """`downstream` reads a version of `upstream` in the role `role`. `max_lag`: so many sessions late, and no more, the
+    upstream's data may be.
+    """
 
     upstream: FlowKey
     downstream: FlowKey
     kind: EdgeKind
     role: str
+    max_lag: int | None = None
 
     @property
     def gates(self) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from services.lineage.domain.calendar import Calendar
-from services.lineage.domain.dates import Expected, expected_at, rule_of
+from runtide_schemas.vocabulary import FlowStatus
+
+from services.lineage.domain.calendar import Calendar, moved
+from services.lineage.domain.dates import Expected, expected_at, lag_of, rule_of
 from services.lineage.domain.world import Delay, Flow, Instance
 
 
@@ -54,6 +56,20 @@ def lateness(instance: Instance, flow: Flow, calendars: Mapping[str, Calendar] |
         delayed=None if over or caught_up else _said(delay),
         delay_is_over=over,
     )
+
+
+def sessions_late(instance: Instance, flow: Flow, calendars: Mapping[str, Calendar] | None) -> int | None:
+    """How many sessions the data is behind its threshold; None where it is not late, not by date only, or nobody knows
+    how much.
+    """
+    by_date = flow.status in (FlowStatus.STALE, FlowStatus.STALE_SOURCE_DELAYED) and flow.stale_by_version is None
+    expected, last = flow.expected_data_date, flow.last_data_date
+    if not by_date or instance.update_frequency is None or expected is None or last is None:
+        return None
+    rule = rule_of(instance.update_frequency)
+    calendar = (calendars or {}).get(rule.calendar or "")
+    threshold = moved(rule.days(calendar), expected, -rule.grace)
+    return None if threshold is None else lag_of(rule, calendar, last, threshold)
 
 
 def _stale(expected: Expected, last_data_date: date | None) -> str | None:

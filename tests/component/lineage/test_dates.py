@@ -225,6 +225,21 @@ async def test_a_backfill_and_a_run_without_new_rows_never_move_the_date_back(de
     assert snapshots[-1]["flows"][0]["last_data_date"] == "2025-01-14"
 
 
+async def test_an_edge_may_allow_its_upstream_to_be_late(desk: Desk) -> None:
+    desk.clock.now = SIX
+    await desk.prices("2025-01-14")
+    for name in ("patient", "patient-too"):
+        await desk.told.register(name, upstreams=[{"instance": "prices", "max_lag": 1}])
+    await desk.told.register("strict", "prices")
+    await desk.told.snapshot("prices", status="stale")
+    assert (await desk.told.decision(await desk.told.ask("patient")))["type"] == "request.admitted"
+    assert (await desk.told.decision(await desk.told.ask("strict")))["code"] == "UPSTREAM_NOT_READY"
+    desk.clock.now += timedelta(days=1)
+    await desk.told.snapshot("prices", status="stale", flow__expected_data_date="2025-01-16")
+    refused = await desk.told.decision(await desk.told.ask("patient-too"))
+    assert [(one["name"], one["status"]) for one in refused["blockers"]] == [("prices", "stale")]
+
+
 @pytest.mark.parametrize(
     ("rule", "says"),
     [

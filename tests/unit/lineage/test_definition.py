@@ -43,7 +43,6 @@ def kept(answer: Instance | Rejected) -> Instance:
         (world("b -> c"), "x", {"upstreams": (upstream("b", flow_kind=FlowKind.TRAINING),)}, "has no flow 'training'"),
         (EMPTY, "x", {"upstreams": (upstream("a", flows=(FlowKind.TRAINING,)),)}, "x has: refresh"),
         (EMPTY, "x", {"upstreams": (upstream("a", optional=True),)}, "not available yet"),
-        (EMPTY, "x", {"upstreams": (upstream("a", max_lag=2),)}, "not available yet"),
         (EMPTY, "x", {"upstreams": (upstream("a", kind=EdgeKind.SCHEMA),)}, "not available yet"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.lineage.domain import definition
+from services.lineage.domain.gate import upstream_blockers
 from services.lineage.domain.staleness import Root, restate
 from services.lineage.domain.world import Flow, Instance, World
 from tests.unit.lineage.sessions import NEW_YORK, XNYS, closed
@@ -173,3 +174,66 @@ def test_the_zone_of_a_rule_wins_over_the_calendars() -> None:
     of = dated("2025-01-14", timezone="Asia/Tokyo")
     assert XNYS.zone == NEW_YORK
     assert said(of)[2] == datetime(2025, 1, 16, 9, tzinfo=UTC)  # 18:00 of the 16th in Tokyo; the 15th is over there
+
+
+# An edge that allows some lateness
+
+
+def reading(max_lag: int | None, now: datetime = SIX, **facts_of_prices: Any) -> World:
+    """`prices -> below -> last`; `below` allows `prices` to be late."""
+    of = all_ready(world("prices -> below -> last"))
+    prices = replace(of.instances[id_of("prices")], update_frequency=json.dumps(AT_SIX))
+    edge = replace(of.instances[id_of("below")].upstreams[0], max_lag=max_lag)
+    of = of.with_instance(prices).with_instance(replace(of.instances[id_of("below")], upstreams=(edge,)))
+    of = of.with_calendars({"XNYS": XNYS})
+    return facts(of, now, **{"last_data_date": date(2025, 1, 13), **facts_of_prices})  # two sessions late
+
+
+def blockers(of: World, name: str) -> list[tuple[str, str]]:
+    return [(one.name, one.status.value) for one in upstream_blockers(of, key(name))]
+
+
+@pytest.mark.parametrize(("max_lag", "blocked"), [(2, False), (3, False), (1, True), (0, True), (None, True)])
+def test_an_upstream_that_is_late_by_date_blocks_only_beyond_what_the_edge_allows(
+    max_lag: int | None, blocked: bool
+) -> None:
+    of = reading(max_lag)
+    assert prices(of).freshness == "stale"
+    assert blockers(of, "below") == ([("prices", "stale")] if blocked else [])
+
+
+def test_what_the_edge_allows_holds_for_whoever_comes_by_it_and_for_no_other_edge() -> None:
+    of = reading(2)
+    assert blockers(of, "last") == []
+    straight = replace(of.instances[id_of("below")].upstreams[0], max_lag=None)
+    last = of.instances[id_of("last")]
+    of = of.with_instance(replace(last, upstreams=(*last.upstreams, straight)))
+    assert blockers(of, "last") == [("prices", "stale")]
+    assert blockers(of, "below") == []
+
+
+def test_a_delayed_source_is_late_too() -> None:
+    of = delayed(reading(2), SIX)
+    assert prices(of).freshness == "stale_source_delayed"
+    assert blockers(of, "below") == []
+    assert blockers(delayed(reading(1), SIX), "below") == [("prices", "stale_source_delayed")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"newest_end_failed": True}, "error"),
+        ({"version": None}, "not_initialized"),
+        ({"open_run_id": version(9).run_id}, "running"),
+        ({"last_data_date": date(1999, 1, 4)}, "stale"),  # before the calendar begins: nobody knows how late
+    ],
+)
+def test_nothing_but_lateness_is_allowed(changes: dict[str, Any], status: str) -> None:
+    assert blockers(reading(5000, **changes), "below") == [("prices", status)]
+
+
+def test_what_is_stale_by_version_or_beyond_the_horizon_is_not_only_late() -> None:
+    of = reading(5000)
+    redefined = replace(of.instances[id_of("prices")], definition_changed_at=datetime(2099, 1, 1, tzinfo=UTC))
+    assert blockers(asked(of.with_instance(redefined), SIX), "below") == [("prices", "stale")]
+    assert blockers(reading(5000, datetime(2026, 1, 2, 12, tzinfo=UTC)), "below") == [("prices", "stale")]

@@ -87,12 +87,15 @@ class InstanceCommand(TenantMessage):
     actor: ShortText = "unknown"
 
 
-_REPLACED = frozenset({"instance_id", "instance_type", "flows", "upstreams", "update_frequency", "owner"})
-_ERASABLE = frozenset({"update_frequency", "owner"})
+_REPLACED = frozenset(
+    {"instance_id", "instance_type", "flows", "upstreams", "update_frequency", "owner", "status_order"}
+)
+_ERASABLE = frozenset({"update_frequency", "owner", "status_order"})
 
 
 class RegisterInstance(InstanceCommand):
     """Upsert by name; `instance_id` only where it is to have an id of its own. At first it needs type and flows.
+    `status_order`: the flow statuses, the worst first, where the instance is to show its flows in another order.
 
     What was not given is not written either, so that absent stays absent on its way.
     """
@@ -105,9 +108,12 @@ class RegisterInstance(InstanceCommand):
     upstreams: list[UpstreamSpec] | None = None
     update_frequency: UpdateFrequency | None = None
     owner: ShortText | None = None
+    status_order: Annotated[list[ShortText], Field(max_length=20)] | None = None
 
     def names(self, field: str) -> bool:
-        """The command says something about this field. Null takes the date rule or the owner away, and nothing else."""
+        """The command says something about this field. Null takes the date rule, the owner or the order away, and
+        nothing else.
+        """
         given = field in self.model_fields_set
         return given and (getattr(self, field) is not None or field in _ERASABLE)
 
@@ -234,5 +240,6 @@ class InstanceStatusChanged(TenantMessage):
     update_frequency: UpdateFrequency | None = None
     source_delay: SourceDelay | None = None
     owner: str | None = None
+    status_order: list[FlowStatus] | None = None
     occurred_at: Time
     seq: Seq

@@ -174,6 +174,8 @@ def differences(
         found.append(f"instance_type {before.instance_type} → {command.instance_type}")
     if command.names("owner") and command.owner != before.owner:
         found.append(f"owner {before.owner} → {command.owner}")
+    if command.names("status_order") and command.status_order != before.status_order:
+        found.append("status_order")
     if command.names("update_frequency") and command.update_frequency != before.update_frequency:
         found.append("update_frequency")
     if command.flows is not None:

@@ -75,6 +75,7 @@ class RegisterBody(_Strict):
     upstreams: list[UpstreamBody] | None = Field(default=None)
     update_frequency: FrequencyBody | None = None
     owner: str | None = None
+    status_order: list[str] | None = None
 
 
 @router.put("/instances/{name}")

@@ -44,6 +44,7 @@ instances = Table(
     Column("name", Text, nullable=False),
     Column("instance_type", Text, nullable=False),
     Column("owner", Text),
+    Column("status_order", JSONB),
     Column("update_frequency", JSONB),
     Column("definition_digest", Text),
     Column("definition_changed_at", _AT),

@@ -26,6 +26,7 @@ from runtide_schemas.runs import RunStatusChanged
 from runtide_schemas.vocabulary import (
     RUNTIDE,
     FlowKind,
+    FlowStatus,
     Gate,
     Trigger,
     action_prefix,
@@ -81,6 +82,9 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
         upstreams=None if command.upstreams is None else upstreams_of(command.tenant, command.upstreams),
         update_frequency=named("update_frequency", canonical(frequency)),
         owner=named("owner", command.owner),
+        status_order=(tuple(command.status_order) if command.status_order else None,)
+        if command.names("status_order")
+        else None,
     )
 
 
@@ -221,6 +225,7 @@ def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
         if instance.delay is None
         else wire.SourceDelay(until=instance.delay.until, reason=instance.delay.reason, since=instance.delay.since),
         owner=instance.owner,
+        status_order=None if instance.status_order is None else [FlowStatus(one) for one in instance.status_order],
         occurred_at=instance.announced_at or datetime.fromisoformat("1970-01-01T00:00:00+00:00"),
         seq=max(instance.seq, 1),
     )

@@ -15,6 +15,7 @@ from runtide_schemas.vocabulary import (
     Code,
     EdgeKind,
     FlowKind,
+    InstanceStatus,
     InstanceType,
     OnUpstream,
     ReportsPolicy,
@@ -26,7 +27,7 @@ from runtide_schemas.vocabulary import (
 from services.lineage.domain.calendar import known_zone, nearest, nearest_zones
 from services.lineage.domain.dates import rule_of
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Delay, Flow, Instance, Upstream, World, edges_into, resolve
+from services.lineage.domain.world import WORST_FIRST, Delay, Flow, Instance, Upstream, World, edges_into, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class FlowDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """None: not named, so it stays as it is. `update_frequency` and `owner` may be named as null: `(None,)`."""
+    """None: not named, so it stays as it is. What may be named as null is a tuple: `(None,)`."""
 
     instance_id: UUID
     name: str
@@ -49,6 +50,7 @@ class Registration:
     upstreams: tuple[Upstream, ...] | None = None
     update_frequency: tuple[str | None] | None = None
     owner: tuple[str | None] | None = None
+    status_order: tuple[tuple[str, ...] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def registered(world: World, asked: Registration) -> Instance | Rejected:
     """The instance as this registration leaves it; one that was retired is revived."""
     known = world.instances.get(asked.instance_id)
     fault = _named_wrongly(world, asked) or _typed_wrongly(known, asked) or _dated_wrongly(world, asked)
+    fault = fault or _ordered_wrongly(asked)
     if fault:
         return Rejected(Code.INVALID_COMMAND, fault)
     instance_type = asked.instance_type or (known.instance_type if known else None)
@@ -82,6 +85,7 @@ def registered(world: World, asked: Registration) -> Instance | Rejected:
         upstreams=before.upstreams if asked.upstreams is None else _completed(world, asked.upstreams),
         update_frequency=before.update_frequency if asked.update_frequency is None else asked.update_frequency[0],
         owner=before.owner if asked.owner is None else asked.owner[0],
+        status_order=before.status_order if asked.status_order is None else _order(asked.status_order[0]),
         retired_at=None,
     )
     return _wired(world, instance)
@@ -162,6 +166,18 @@ def _dated_wrongly(world: World, asked: Registration) -> str | None:
     if rule and rule.zone is not None and known_zone(rule.zone) is None:
         return f"unknown time zone {rule.zone!r}{nearest_zones(rule.zone)}"
     return None
+
+
+def _ordered_wrongly(asked: Registration) -> str | None:
+    order = asked.status_order[0] if asked.status_order else None
+    words = tuple(status.value for status in WORST_FIRST)
+    if order is None or sorted(order) == sorted(words):
+        return None
+    return f"status_order names each of {', '.join(words)} once, the worst first; got {', '.join(order) or 'nothing'}"
+
+
+def _order(said: tuple[str, ...] | None) -> tuple[InstanceStatus, ...] | None:
+    return None if said is None else tuple(InstanceStatus(word) for word in said)
 
 
 def _flows_wrong(name: str, instance_type: InstanceType, flows: Sequence[FlowDefinition]) -> str | None:

@@ -186,7 +186,9 @@ class Heard(NamedTuple):
 
 @dataclass(frozen=True)
 class Instance:
-    """`update_frequency` is kept as registered (JSON), or None: no date rule."""
+    """`update_frequency` is kept as registered (JSON), or None: no date rule. `status_order`: worst first, None: as
+    usual.
+    """
 
     instance_id: UUID
     tenant: str
@@ -196,6 +198,7 @@ class Instance:
     upstreams: tuple[Upstream, ...] = ()
     update_frequency: str | None = None
     owner: str | None = None
+    status_order: tuple[InstanceStatus, ...] | None = None
     definition_digest: str | None = None
     definition_changed_at: datetime | None = None
     retired_at: datetime | None = None
@@ -220,13 +223,15 @@ class Instance:
         if self.retired_at is not None:
             return InstanceStatus.RETIRED
         shown = {InstanceStatus(status) for status in statuses}
-        return next((status for status in WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED)
+        return next(
+            (status for status in self.status_order or WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED
+        )
 
     @property
     def definition(self) -> tuple[Any, ...]:
         """What commands made of it, without flows and edges."""
         digest = (self.definition_digest, self.definition_changed_at)
-        own = (self.name, self.instance_type, self.update_frequency, self.owner, digest)
+        own = (self.name, self.instance_type, self.update_frequency, self.owner, self.status_order, digest)
         return own, self.retired_at, self.delay, self.heard
 
     @property
@@ -237,6 +242,7 @@ class Instance:
             self.instance_type,
             self.update_frequency,
             self.owner,
+            self.status_order,
             self.retired_at is not None,
             self.delay,
         )

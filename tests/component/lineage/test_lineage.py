@@ -62,6 +62,21 @@ async def test_registering_the_same_again_says_nothing_and_naming_less_keeps_the
     assert snapshot["flows"][0]["deployment"] == "refresh-prices/prod"
 
 
+async def test_the_order_in_which_an_instance_shows_its_flows_is_overridable(told: Told) -> None:
+    order = ["ready", "running", "stale_source_delayed", "stale", "not_initialized", "error"]
+    flows = [{"kind": "refresh", "deployment": "a/prod"}, {"kind": "monitoring", "deployment": "b/prod"}]
+    await told.register("prices", type="DatasetInstance", flows=flows)
+    await told.completed("prices")
+    await told.snapshot("prices", flow__status="ready", status="not_initialized")
+    await told.command("instance.register", name="prices", status_order=order)
+    assert (await told.snapshot("prices", status="ready"))["status_order"] == order
+    await told.command("instance.register", name="prices", status_order=order[1:])
+    refused = await told.kafka.until(
+        "activities.v1", lambda m: m["tenant"] == told.tenant and m["action"] == "command.refused"
+    )
+    assert "status_order names each of" in refused["payload"]["message"]
+
+
 async def test_register_then_submit_needs_no_grace_period(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
     run_id = await told.ask("prices")

@@ -71,6 +71,23 @@ def test_a_date_rule_on_days_that_nobody_knows_is_refused_with_the_nearest(rule:
     assert kept(register(known, "x", update_frequency=(fine,))).update_frequency == fine
 
 
+ORDER = ("ready", "running", "stale_source_delayed", "stale", "not_initialized", "error")
+
+
+@pytest.mark.parametrize("order", [(), ORDER[:5], (*ORDER, "error"), (*ORDER[:5], "broken"), (*ORDER[:5], "retired")])
+def test_an_order_of_statuses_that_is_none_is_refused_with_the_words(order: tuple[str, ...]) -> None:
+    answer = register(EMPTY, "x", status_order=(order,))
+    assert isinstance(answer, Rejected)
+    assert "status_order names each of error, not_initialized, stale" in answer.message
+
+
+def test_an_order_of_statuses_is_kept_until_it_is_named_as_null() -> None:
+    x = kept(register(EMPTY, "x", status_order=(ORDER,)))
+    of = EMPTY.with_instance(x)
+    assert kept(register(of, "x")).status_order == x.status_order == ORDER
+    assert kept(register(of, "x", status_order=(None,))).status_order is None
+
+
 def test_a_cycle_through_an_instance_that_was_not_there_yet_is_refused_when_it_comes() -> None:
     of = World(TENANT, {id_of("a"): instance("a", "x")})
     answer = register(of, "x", upstreams=(upstream("a"),))

@@ -8,8 +8,8 @@ import pytest
 from runtide_schemas.vocabulary import FlowKind, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
-from services.lineage.domain.world import Flow
-from tests.unit.lineage.worlds import instance
+from services.lineage.domain.world import WORST_FIRST, Flow
+from tests.unit.lineage.worlds import NOW, instance
 
 READY = Evidence(
     has_completed=True, newest_end_failed=False, has_date_rule=False, last_data_date=None, stale_by_version=None
@@ -71,6 +71,17 @@ def test_an_instance_shows_the_worst_of_its_flows(shown: str, worst: str) -> Non
     )
     for order in (flows, flows[::-1]):
         assert replace(instance("m", kinds=kinds), flows=order).status is InstanceStatus(worst)
+
+
+def test_an_instance_may_have_an_order_of_its_own() -> None:
+    kinds = (FlowKind.TRAINING, FlowKind.INFERENCE)
+    flows = tuple(
+        replace(Flow(kind, "a/b"), freshness=status) for kind, status in zip(kinds, ("stale", "ready"), strict=True)
+    )
+    model = replace(instance("m", kinds=kinds), flows=flows)
+    assert model.status is InstanceStatus.STALE
+    assert replace(model, status_order=WORST_FIRST[::-1]).status is InstanceStatus.READY
+    assert replace(model, status_order=WORST_FIRST[::-1], retired_at=NOW).status is InstanceStatus.RETIRED
 
 
 def test_the_date_rule_is_about_the_main_flow_not_about_what_monitors_it() -> None:

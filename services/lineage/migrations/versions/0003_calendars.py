@@ -25,7 +25,7 @@ _DDL = (
         actor text not null, entered_at timestamptz not null, primary key (code, day, kind)
     )
     """,
-    "alter table instances add column delay jsonb",
+    "alter table instances add column delay jsonb, add column status_order jsonb",
     # date rules that were kept before anybody asked them
     """
     insert into due (kind, ref, due_at)

@@ -222,6 +222,7 @@ export interface Cause {
 }
 /**
  * `freshness` is the answer underneath `status`, which shows `running` over it; `reason` is a sentence.
+ * `expected_data_date` is what the date rule expects; at `next_due_at` the clock alone gives another answer.
  */
 export interface FlowSnapshot {
   kind: FlowKind;
@@ -246,7 +247,16 @@ export interface FlowSnapshot {
   verified_at?: string | null;
 }
 /**
- * The date rule. `day_of_week` 0 is Monday; `available_at` is `HH:MM` in `timezone`.
+ * Its source is late, since when and, where that was said, until when.
+ */
+export interface SourceDelay {
+  until?: string | null;
+  reason?: string | null;
+  since: string;
+}
+/**
+ * The date rule. `day_of_week` 0 is Monday; `available_at` is `HH:MM` in `timezone` (None: the calendar's, else
+ * UTC), on the day itself or `publication_lag` days later. Grace and lag count sessions where `business_days_only`.
  */
 export interface UpdateFrequency {
   frequency: Frequency;
@@ -257,6 +267,7 @@ export interface UpdateFrequency {
   day_of_month?: number | null;
   available_at?: string | null;
   timezone?: string | null;
+  publication_lag?: number | null;
 }
 /**
  * One edge with its defaults filled in; `flow_kind` None: the upstream is not registered yet.
@@ -272,7 +283,8 @@ export interface UpstreamSnapshot {
   max_lag?: number | null;
 }
 /**
- * The whole instance: definition, statuses, cause. A retired one keeps a last snapshot.
+ * The whole instance: definition, statuses, cause. A retired one keeps a last snapshot. Of many upstreams the first
+ * hundred, and how many in all.
  */
 export interface InstanceStatusChanged {
   type: "instance.status_changed";
@@ -285,8 +297,11 @@ export interface InstanceStatusChanged {
   flows?: FlowSnapshot[];
   cause?: Cause | null;
   upstreams?: UpstreamSnapshot[];
+  upstreams_total?: number;
   update_frequency?: UpdateFrequency | null;
+  source_delay?: SourceDelay | null;
   owner?: string | null;
+  status_order?: FlowStatus[] | null;
   occurred_at: string;
   seq: number;
 }

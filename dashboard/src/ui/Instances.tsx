@@ -1,7 +1,7 @@
 import { useState } from "react";
 import type { FlowSnapshot, InstanceStatus, InstanceStatusChanged } from "../contract";
 import type { SourceState } from "../live/sources";
-import { count } from "../view/format";
+import { count, wallTime } from "../view/format";
 import { INSTANCE_LOOKS, instanceTypeName, lookOf } from "../view/words";
 import { Glyph, Mark } from "./Mark";
 import { Command, Empty, Failure, Loading } from "./Panel";
@@ -86,8 +86,9 @@ interface InstanceProps {
 }
 
 function Instance({ instance, all, chosen, onChoose }: InstanceProps) {
-  const date = dataDate(instance.flows ?? []);
   const flows = instance.flows ?? [];
+  const dated = datedFlow(instance);
+  const date = dated ? null : dataDate(flows);
   return (
     <li className="instance" data-instance={instance.name} data-status={instance.status} data-seq={instance.seq}>
       <button
@@ -111,9 +112,32 @@ function Instance({ instance, all, chosen, onChoose }: InstanceProps) {
           ))}
         </ul>
       )}
+      {dated && <Due flow={dated} zone={instance.update_frequency?.timezone ?? null} />}
       <Because instance={instance} all={all} />
     </li>
   );
+}
+
+interface DueProps {
+  flow: FlowSnapshot & { next_due_at: string };
+  zone: string | null;
+}
+
+/** How far the data goes and when the next date falls due; what is late says so as its reason. */
+function Due({ flow, zone }: DueProps) {
+  const late = flow.freshness === "stale" || flow.freshness === "stale_source_delayed";
+  return (
+    <p className="due">
+      {flow.last_data_date ? "data to " : "no data yet"}
+      {flow.last_data_date && <time dateTime={flow.last_data_date}>{flow.last_data_date}</time>}
+      {!late && ", due "}
+      {!late && <time dateTime={flow.next_due_at}>{wallTime(Date.parse(flow.next_due_at), Date.now(), zone)}</time>}
+    </p>
+  );
+}
+
+function datedFlow(instance: InstanceStatusChanged): DueProps["flow"] | undefined {
+  return instance.flows?.find((flow): flow is DueProps["flow"] => typeof flow.next_due_at === "string");
 }
 
 /** The root of the staleness, as lineage names it; else the sentence of the flow that is not ready. */

@@ -20,6 +20,17 @@ export function when(ms: number, now: number): string {
   return sameDay ? clock.format(ms) : `${dayName.format(ms)}, ${minute.format(ms)}`;
 }
 
+/** "18:00 New York", "16 Jan, 18:00 New York": as a clock on the wall of that zone shows it; without one, ours. */
+export function wallTime(ms: number, now: number, zone: string | null): string {
+  const at = (options: Intl.DateTimeFormatOptions, of: number) =>
+    new Intl.DateTimeFormat("en-GB", { ...options, ...(zone !== null && { timeZone: zone }) }).format(of);
+  const day: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
+  const sameDay = at({ ...day, year: "numeric" }, ms) === at({ ...day, year: "numeric" }, now);
+  const time = at({ hour: "2-digit", minute: "2-digit" }, ms);
+  const place = zone === null ? "" : ` ${zone.slice(zone.lastIndexOf("/") + 1).replaceAll("_", " ")}`;
+  return `${sameDay ? "" : `${at(day, ms)}, `}${time}${place}`;
+}
+
 /** "0.4 s", "42 s", "3 m 05 s", "2 h 07 m", "3 d 4 h". Tenths only below ten seconds, and where asked for. */
 export function duration(seconds: number, tenths = true): string {
   const rest = Math.max(0, seconds);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { RunStatusChanged } from "../contract";
 import { apply, NOTHING, type Run, runsOf } from "../live/store";
-import { duration, relative } from "./format";
+import { duration, relative, wallTime } from "./format";
 import { headline } from "./headline";
 import { hold } from "./held";
 import { formatQuery, parseQuery, START } from "./query";
@@ -32,6 +32,16 @@ describe("the address", () => {
 
   it("with an unknown order is read as the newest first", () => {
     expect(parseQuery("?sort=-beauty")).toMatchObject({ sort: "created", descending: true });
+  });
+});
+
+describe("a time on somebody's wall", () => {
+  const six = Date.parse("2025-01-15T23:00:00Z");
+  it("is that of the zone, with its place", () => {
+    expect(wallTime(six, Date.parse("2025-01-15T14:00:00Z"), "America/New_York")).toBe("18:00 New York");
+  });
+  it("names the day where it is another one there", () => {
+    expect(wallTime(six, Date.parse("2025-01-15T14:00:00Z"), "Asia/Tokyo")).toBe("16 Jan, 08:00 Tokyo");
   });
 });
 

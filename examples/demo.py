@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.live import Live
@@ -149,7 +150,16 @@ async def tell(story: Story) -> list[Result]:
         story.say(f"{name}: {before[name]} → stale, because of {' → '.join(path)}")
     await until_ready(client, {"momentum"})
     story.say("momentum refreshed itself: ready again")
+    story.say(await dates_of(client, "prices"))
     return results
+
+
+async def dates_of(client: Runtide, name: str) -> str:
+    """How far its data goes, and when the next date falls due."""
+    flow = (await client.instance(name))["flows"][0]
+    due = datetime.fromisoformat(flow["next_due_at"]).astimezone(ZoneInfo("America/New_York"))
+    expected = f"expected {flow['expected_data_date']}"
+    return f"{name}: data to {flow['last_data_date']}, {expected}; the next is due {due:%a %d %b %H:%M} in New York"
 
 
 async def statuses(client: Runtide) -> dict[str, str]:

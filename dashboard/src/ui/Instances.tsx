@@ -157,8 +157,10 @@ function Because({ instance, all }: { instance: InstanceStatusChanged; all: read
   return reason ? <p className="because">{reason}</p> : null;
 }
 
+/** Null where it is stale of itself: late, or of another definition. */
 function rootCause(instance: InstanceStatusChanged, all: readonly InstanceStatusChanged[]): string | null {
   const { path = [], instance_id } = instance.cause ?? {};
+  if (instance_id === instance.instance_id) return null;
   return path[0] ?? all.find((one) => one.instance_id === instance_id)?.name ?? null;
 }
 

@@ -59,6 +59,7 @@ ON_INSTANCE = (
     wire.DisconnectInstances,
     wire.ChangeDefinition,
     wire.DelaySource,
+    wire.SupersedeVersions,
 )
 
 

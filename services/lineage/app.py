@@ -5,7 +5,7 @@ from functools import partial
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
-from services.lineage import api, handlers, tables
+from services.lineage import api, handlers, restatement_api, tables
 from services.lineage.conclusion import ASK_AGAIN, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
 from services.lineage.settings import LineageSettings
@@ -33,5 +33,5 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         ],
         due={EXPIRE: handlers.on_deadlines, DECIDE: handlers.on_portions, ASK_AGAIN: handlers.on_asks_unheard},
         lock_due=handlers.lock_due,
-        routers=[api.router],
+        routers=[api.router, restatement_api.router],
     )

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import apply, dead_letters, doctor, lists, submit, topics, watch
+from runtide.cli import apply, dead_letters, doctor, lists, restatements, submit, topics, watch
 from runtide.cli.session import Exit
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ for _command in (
     lists.instances,
     lists.lineage,
     submit.cancel,
+    restatements.supersede,
+    restatements.restatements,
     doctor.doctor,
     doctor.config,
 ):

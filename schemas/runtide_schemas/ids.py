@@ -10,6 +10,7 @@ CommandId = NewType("CommandId", str)
 RunId = NewType("RunId", UUID)
 InstanceId = NewType("InstanceId", UUID)
 VersionId = NewType("VersionId", UUID)
+RestatementId = NewType("RestatementId", UUID)
 
 RUNTIDE = uuid5(NAMESPACE_URL, "https://runtide.example/ns")
 
@@ -55,3 +56,8 @@ def adopted_run_id(flow_run_id: UUID | str) -> RunId:
 
 def version_id_of(run_id: UUID, attempt: int) -> VersionId:
     return VersionId(uuid5(RUNTIDE, f"{run_id}/{attempt}"))
+
+
+def restatement_id_of(tenant: str, command_id: str) -> RestatementId:
+    """Of a `version.supersede`, so that the same command twice is one restatement."""
+    return RestatementId(uuid5(RUNTIDE, f"{tenant}/restatements/{command_id}"))

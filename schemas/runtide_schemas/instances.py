@@ -168,6 +168,19 @@ class DelaySource(_OnInstance):
     reason: Sentence | None = None
 
 
+class SupersedeVersions(_OnInstance):
+    """The data of these dates (both included) were restated: what the flow made of them until now is wrong. Without
+    `version_id`: every version so far whose data reach the first of them; without `flow_kind`: the main flow.
+    """
+
+    type: Literal["version.supersede"] = "version.supersede"
+    flow_kind: FlowKindText | None = None
+    version_id: UUID | None = None
+    first_data_date: Day
+    last_data_date: Day
+    reason: Sentence
+
+
 class FlowSnapshot(Part):
     """`freshness` is the answer underneath `status`, which shows `running` over it; `reason` is a sentence.
     `expected_data_date` is what the date rule expects; at `next_due_at` the clock alone gives another answer.

@@ -177,10 +177,11 @@ INSTANCES_COMMANDS = Topic(
         instances.DisconnectInstances,
         instances.ChangeDefinition,
         instances.DelaySource,
+        instances.SupersedeVersions,
     ),
     writer="clients",
     open_door=True,
-    about="Registration and wiring of instances, keyed by tenant.",
+    about="Registration and wiring of instances, and what is restated of them, keyed by tenant.",
 )
 INSTANCES_STATUS = Topic(
     name="instances.status.v1",

@@ -14,6 +14,7 @@ from runtide_schemas.ids import UUID_PATTERN as UUID_PATTERN
 from runtide_schemas.ids import CommandId as CommandId
 from runtide_schemas.ids import InstanceId as InstanceId
 from runtide_schemas.ids import InstanceName as InstanceName
+from runtide_schemas.ids import RestatementId as RestatementId
 from runtide_schemas.ids import RunId as RunId
 from runtide_schemas.ids import Tenant as Tenant
 from runtide_schemas.ids import VersionId as VersionId
@@ -22,6 +23,7 @@ from runtide_schemas.ids import instance_id_of as instance_id_of
 from runtide_schemas.ids import is_name as is_name
 from runtide_schemas.ids import is_tenant as is_tenant
 from runtide_schemas.ids import is_uuid as is_uuid
+from runtide_schemas.ids import restatement_id_of as restatement_id_of
 from runtide_schemas.ids import run_id_of as run_id_of
 from runtide_schemas.ids import version_id_of as version_id_of
 
@@ -208,6 +210,7 @@ class Code(StrEnum):
     UPSTREAM_FAILED = "UPSTREAM_FAILED"
     UNKNOWN_INSTANCE = "UNKNOWN_INSTANCE"
     UNKNOWN_FLOW = "UNKNOWN_FLOW"
+    UNKNOWN_VERSION = "UNKNOWN_VERSION"
     INSTANCE_RETIRED = "INSTANCE_RETIRED"
     INVALID_COMMAND = "INVALID_COMMAND"
     COMMAND_CONFLICT = "COMMAND_CONFLICT"

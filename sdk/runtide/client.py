@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
@@ -160,6 +160,54 @@ class Runtide(Submissions):
         path = f"/v1/lineage/{instance_id_of(self.tenant, name_or_id)}"
         return await self.api.get("lineage", path, direction=direction, max_depth=max_depth)
 
+    async def supersede(
+        self,
+        instance: str,
+        *,
+        first_data_date: date,
+        last_data_date: date,
+        reason: str,
+        flow_kind: FlowKind | str | None = None,
+        version_id: UUID | str | None = None,
+        command_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Declare the data of these dates, both included, wrong; answers the restatement, with how many runs it taints.
+        The same `command_id` again is the same restatement.
+
+        Raises: NotFound (no such instance or version), CommandConflict, ApiError, Unavailable.
+        """
+        said = {
+            "first_data_date": first_data_date.isoformat(),
+            "last_data_date": last_data_date.isoformat(),
+            "reason": reason,
+            "flow_kind": flow_kind,
+            "version_id": str(version_id) if version_id else None,
+        }
+        return await self.api.call(
+            "lineage", "POST", f"/v1/instances/{instance_id_of(self.tenant, instance)}/supersede",
+            body={name: value for name, value in said.items() if value is not None},
+            headers={"Idempotency-Key": command_id or str(uuid4())},
+        )  # fmt: skip
+
+    async def restatements(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
+        """The newest restatements: `{"restatements": […], "cursor": …}`; `instance=`, or `run_id=`: those that taint
+        it.
+        """
+        return await self.api.get("lineage", "/v1/restatements", limit=limit, cursor=cursor, **filters)
+
+    async def restatement(
+        self, restatement_id: UUID | str, *, limit: int = 100, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One restatement, with a page of the runs that it taints and the path to each."""
+        return await self.api.get(
+            "lineage", f"/v1/restatements/{_uuid(restatement_id, 'restatement')}", limit=limit, cursor=cursor
+        )
+
+    async def plan_repair(self, restatement_id: UUID | str, *, history: bool = False) -> dict[str, Any]:
+        """The re-runs that repair a restatement, in batches. Nothing is started."""
+        path = f"/v1/restatements/{_uuid(restatement_id, 'restatement')}/plan"
+        return await self.api.call("lineage", "POST", path, body={"history": history})
+
     async def everything(
         self, since: datetime
     ) -> AsyncGenerator[RequestStatusChanged | RunStatusChanged | RunProgressed, None]:
@@ -227,8 +275,8 @@ def _word(kind: type[E], word: str, what: str) -> E:
         raise InvalidCommand(f"the {what} is {word!r}; allowed: {', '.join(kind)}") from None
 
 
-def _uuid(text: UUID | str) -> UUID:
+def _uuid(text: UUID | str, what: str = "run") -> UUID:
     try:
         return text if isinstance(text, UUID) else UUID(text)
     except ValueError:
-        raise InvalidCommand(f"{text!r} is no run id; allowed is a UUID") from None
+        raise InvalidCommand(f"{text!r} is no {what} id; allowed is a UUID") from None

@@ -20,6 +20,7 @@ from services.lineage import translation
 from services.lineage.domain import gate
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.restatement import Restatement
 from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
 from services.lineage.domain.world import Cause, Instance, World, changed_copy
 from services.lineage.mirror import Loaded
@@ -42,8 +43,9 @@ class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
     instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
-    is decided anew. `due`: instances whose row of `DATE` was taken. The `open_runs` of its worlds are its own, and
-    change in place.
+    is decided anew. `due`: instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told
+    anew, or confirm another version than before; `settled`: the flows that were given the facts of their past;
+    `declared`: the new restatements. The `open_runs` of its worlds are its own, and change in place.
     """
 
     stored: Loaded
@@ -55,6 +57,9 @@ class Change:
     freed: set[FlowKey] = field(default_factory=set)
     look_again: bool = False
     due: set[UUID] = field(default_factory=set)
+    touched: set[UUID] = field(default_factory=set)
+    settled: set[FlowKey] = field(default_factory=set)
+    declared: dict[UUID, Restatement] = field(default_factory=dict)
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:

@@ -15,12 +15,13 @@ from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus
 
-from services.lineage import settlement, translation, wiring
+from services.lineage import settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.endings import Run
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.restatement import Restatement
 from services.lineage.domain.staleness import Root
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Handler
@@ -32,15 +33,18 @@ LineageWork = Work[LineageStore]
 
 
 async def on_instances_commands(batch: Sequence[Received[Any]], work: LineageWork) -> None:
-    """Register, wire, retire. What can not be is answered by one `command.refused`."""
+    """Register, wire, retire, supersede. What can not be is answered by one `command.refused`."""
     changes = await _load((received.message.tenant for received in batch), work)
-    await _know_calendars((received.message for received in batch), changes.values(), work)
-    owners = await work.store.owners([wiring.about(received.message) for received in batch])
+    restatements = [received for received in batch if isinstance(received.message, wire.SupersedeVersions)]
+    wirings = [received for received in batch if not isinstance(received.message, wire.SupersedeVersions)]
+    await _know_calendars((received.message for received in wirings), changes.values(), work)
+    owners = await work.store.owners([wiring.about(received.message) for received in wirings])
     refused: dict[UUID, tuple[Received[Any], Rejected]] = {}
-    for received in batch:
+    for received in wirings:
         rejected = wiring.hear(changes[received.message.tenant], received, owners, now=work.now)
         if rejected is not None:
             refused[translation.refusal_id(received)] = received, rejected
+    refused |= await superseding.hear_all(restatements, changes, work)
     await _conclude_wiring(list(changes.values()), work)
     for activity_id in sorted(await work.store.newly_refused(refused, now=work.now)):
         received, rejected = refused[activity_id]
@@ -79,24 +83,38 @@ async def _told(command: wire.InstanceCommand, work: LineageWork) -> Change | Re
     return change
 
 
+async def supersede(
+    command: wire.SupersedeVersions, command_id: str, work: LineageWork
+) -> tuple[Restatement, bool] | Rejected:
+    """The same over HTTP: the answer is the restatement, and whether it is new."""
+    [change] = (await _load([command.tenant], work)).values()
+    answer = await superseding.hear(change, command, work, command_id=command_id, at=work.now)
+    if isinstance(answer, Rejected):
+        return answer
+    await _conclude_wiring([change], work)
+    return answer, answer.restatement_id in change.declared
+
+
 async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:
     """Remember what the runs said; mint versions for what completed, and tell what that did to all that is below."""
     await work.store.lock({received.message.tenant for received in batch})
     known = await work.store.runs({received.message.run_id for received in batch})
     folded = settlement.folded(batch, known)
     changes = await _loaded(folded.tenants, work)
-    await settlement.remember(folded, changes, work)
+    restated = await settlement.remember(folded, changes, work)
     for run in folded.runs.values():
         if run.status.is_terminal and run.tenant in changes:
             changes[run.tenant].end(run.run_id)
-    restated = await conclude(list(changes.values()), work)
-    stale = {change.world.tenant: after.newly_stale for change, after in zip(changes.values(), restated, strict=True)}
+    followed = await superseding.follow(changes.values(), work, restated=restated)
+    answers = await conclude(list(changes.values()), work)
+    stale = {change.world.tenant: after.newly_stale for change, after in zip(changes.values(), answers, strict=True)}
     for received in folded.completed:
         change = changes[received.message.tenant]
         key = settlement.affected([change], received)
         below = stale[change.world.tenant].get(key, ()) if key is not None else ()
         instances = {flow.instance_id: change.world.instances[flow.instance_id] for flow in below}
         work.publish(translation.completed_activity(received, list(instances.values())), cause=received)
+    await superseding.say(followed, work)
 
 
 def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
@@ -198,7 +216,9 @@ async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None
     """New flows get the facts of runs that were there before them."""
     for change in changes:
         await settlement.settle(change, settlement.beginning(change), work)
+    followed = await superseding.follow(changes, work)
     await conclude(changes, work)
+    await superseding.say(followed, work)
 
 
 async def _know_calendars(commands: Iterable[Any], changes: Iterable[Change], work: LineageWork) -> None:

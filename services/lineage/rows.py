@@ -257,6 +257,7 @@ def _flow_of(row: Row) -> Flow:
         last_run_at=row["last_run_at"],
         last_data_date=row["last_data_date"],
         open_run_id=row["open_run_id"],
+        superseded=row["superseded"],
         freshness=FlowStatus(freshness),
         reason=reason,
         stale_by_version=stale_by_version,
@@ -357,6 +358,7 @@ def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict
                 "last_run_at": flow.last_run_at,
                 "last_data_date": flow.last_data_date,
                 "open_run_id": flow.open_run_id,
+                "superseded": flow.superseded,
             }
 
 
@@ -459,6 +461,19 @@ def completion_row(run: Run, completion: Completion, now: datetime) -> dict[str,
             for read in completion.reads
         ],
     }
+
+
+def read_rows(tenant: str, completion: Completion) -> Iterator[dict[str, Any]]:
+    for read in completion.reads:
+        if read.version_id is not None:
+            yield {
+                "version_id": completion.completion_id,
+                "role": read.role,
+                "upstream_version_id": read.version_id,
+                "tenant": tenant,
+                "run_id": completion.run_id,
+                "attempt": completion.attempt,
+            }
 
 
 def pasts_of(

@@ -11,7 +11,7 @@ from uuid import UUID
 from runtide_schemas.runs import RunStatusChanged
 from runtide_schemas.vocabulary import RunStatus
 
-from services.lineage import translation
+from services.lineage import rows, translation
 from services.lineage.conclusion import Change
 from services.lineage.domain import endings
 from services.lineage.domain.endings import BEGINNING, NEVER, Completion, Run, Seen
@@ -25,12 +25,14 @@ from shared.messaging.work import Work
 @dataclass(slots=True)
 class Folded:
     """A batch of snapshots, folded. `moved`: those that say anything new about freshness, in the order of their runs'
-    seq; `completed`: those by which a run became completed; `froms`: run → the earliest end that it changes.
+    seq; `completed`: those by which a run became completed; `ended`: the attempts that have ended, as last told;
+    `froms`: run → the earliest end that it changes.
     """
 
     runs: dict[UUID, Run] = field(default_factory=dict)
     moved: list[tuple[Received[RunStatusChanged], Run]] = field(default_factory=list)
     completions: dict[tuple[UUID, int], Seen] = field(default_factory=dict)
+    ended: dict[tuple[UUID, int], Seen] = field(default_factory=dict)
     withdrawn: dict[UUID, None] = field(default_factory=dict)
     completed: list[Received[RunStatusChanged]] = field(default_factory=list)
     froms: dict[UUID, datetime] = field(default_factory=dict)
@@ -61,6 +63,8 @@ def folded(batch: Sequence[Received[Any]], known: Mapping[UUID, Run]) -> Folded:
 def _note(result: Folded, before: Run | None, now: Run, seen: Seen) -> None:
     ends = [run.ended_at for run in (before, now) if run is not None and run.ended_at is not None]
     result.froms[seen.run_id] = min([result.froms.get(seen.run_id, NEVER), *ends])
+    if seen.status.is_terminal:
+        result.ended[seen.run_id, seen.attempt] = seen
     if seen.mints:
         result.completions[seen.run_id, seen.attempt] = seen
     elif seen.status.is_terminal:
@@ -69,8 +73,10 @@ def _note(result: Folded, before: Run | None, now: Run, seen: Seen) -> None:
             del result.completions[key]
 
 
-async def remember(result: Folded, changes: Mapping[str, Change], work: Work[LineageStore]) -> None:
-    """Store what the runs said, and bring the facts of their flows up to it; name them as roots."""
+async def remember(result: Folded, changes: Mapping[str, Change], work: Work[LineageStore]) -> set[str]:
+    """Store what the runs said, and bring the facts of their flows up to it; name them as roots. Answers which of the
+    tenants have restatements.
+    """
     await work.store.save_runs(list(result.runs.values()))
     for run_id, ended_at in (await work.store.withdraw(list(result.withdrawn), now=work.now)).items():
         result.froms[run_id] = min(result.froms[run_id], ended_at)
@@ -78,6 +84,7 @@ async def remember(result: Folded, changes: Mapping[str, Change], work: Work[Lin
         [(result.runs[seen.run_id], _completion(seen, changes, {})) for seen in result.completions.values()],
         now=work.now,
     )
+    assumed: dict[UUID, Mapping[FlowKey, UUID]] = {}
     for tenant, change in changes.items():
         froms: dict[FlowKey, datetime] = {}
         for _, run in result.moved:
@@ -85,37 +92,61 @@ async def remember(result: Folded, changes: Mapping[str, Change], work: Work[Lin
                 froms[run.flow] = min(froms.get(run.flow, NEVER), result.froms[run.run_id])
         before = change.world
         await settle(change, froms, work)
-        await _assume(result, change, froms, work)
+        assumed |= await _assume(result, change, froms, work)
         for received, run in result.moved:
             if run.flow in froms and run.tenant == tenant:
                 _name_root(change, received, run, before.flow(run.flow) != change.world.flow(run.flow))
         for key in froms:
             _mark_changed(change, key)
+    return await _tell_reads(result, changes, assumed, work) if result.ended else set()
+
+
+async def _tell_reads(
+    result: Folded,
+    changes: Mapping[str, Change],
+    assumed: Mapping[UUID, Mapping[FlowKey, UUID]],
+    work: Work[LineageStore],
+) -> set[str]:
+    """What every attempt that has ended read, also one that made no version: people may have looked at it."""
+    reads: list[dict[str, Any]] = []
+    ended: dict[UUID, str] = {}
+    for seen in result.ended.values():
+        completion = _completion(seen, changes, assumed.get(seen.run_id, {}) if seen.mints else {})
+        ended[completion.completion_id] = seen.tenant
+        changes[seen.tenant].touched.add(completion.completion_id)
+        reads += rows.read_rows(seen.tenant, completion)
+    return await work.store.restatements.tell_reads(reads, ended)
 
 
 async def settle(change: Change, froms: Mapping[FlowKey, datetime], work: Work[LineageStore]) -> None:
     """Give these flows of a tenant the facts of their past, which may have changed from these instants on."""
     if not froms:
         return
-    flows, confirmed = {}, []
+    flows, confirmed = {}, list[Completion]()
     for key, past in (await work.store.pasts(change.world.tenant, froms)).items():
         flow = change.world.flow(key)
         assert flow is not None
         chain = endings.chained(past)
-        confirmed += [now for now, was in zip(chain, past.completions, strict=True) if now != was]
+        for now, was in zip(chain, past.completions, strict=True):
+            if now != was:
+                confirmed.append(now)
+                change.touched |= {one for one in (now.completion_id, now.confirms, was.confirms) if one is not None}
         flows[key] = endings.settled(flow, past, chain)
     await work.store.save_confirmed(confirmed)
+    change.settled |= flows.keys()
     change.world = change.world.with_flows(flows)
 
 
-async def _assume(result: Folded, change: Change, froms: Mapping[FlowKey, datetime], work: Work[LineageStore]) -> None:
+async def _assume(
+    result: Folded, change: Change, froms: Mapping[FlowKey, datetime], work: Work[LineageStore]
+) -> Mapping[UUID, Mapping[FlowKey, UUID]]:
     """For runs that nobody requested and that do not say what they read: what was current when they started."""
     asked: list[tuple[Seen, FlowKey]] = []
     for seen in result.completions.values():
         if seen.tenant == change.world.tenant and seen.flow in froms:
             asked += [(seen, upstream) for upstream in endings.unsaid(seen, change.world.graph.into(seen.flow))]
     if not asked:
-        return
+        return {}
     found = await work.store.versions_at(
         change.world.tenant, [(upstream, seen.started_at or seen.at) for seen, upstream in asked]
     )
@@ -132,6 +163,7 @@ async def _assume(result: Folded, change: Change, froms: Mapping[FlowKey, dateti
         now=work.now,
     )
     await settle(change, {seen.flow: froms[seen.flow] for seen in again}, work)
+    return assumed
 
 
 def _completion(seen: Seen, changes: Mapping[str, Change], assumed: Mapping[FlowKey, UUID]) -> Completion:

@@ -21,6 +21,8 @@ from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, World
 from services.lineage.mirror import Loaded, Mirror
+from services.lineage.restatement_pages import RestatementPages
+from services.lineage.restatement_store import RestatementStore
 from shared.postgres import execute, fetch
 
 
@@ -29,6 +31,8 @@ class LineageStore(CalendarStore):
         super().__init__(conn)
         self._mirror = mirror or Mirror()
         self._revisions: dict[str, int] = {}
+        self.restatements = RestatementStore(conn)
+        self.restatement_pages = RestatementPages(conn)
 
     async def lock(self, tenants: Collection[str]) -> None:
         """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""

@@ -2,7 +2,8 @@
 
 `instances`, `flows` and `edges` are the definition and the facts, `standings` the answer last given; `runs` and
 `versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
-what was asked and answered.
+what was asked and answered. `restatements` and `superseded_versions` are what was declared wrong, `version_reads` who
+read what, and `taints` what follows from them.
 """
 
 from sqlalchemy import (
@@ -71,6 +72,7 @@ flows = Table(
     Column("last_run_at", _AT),
     Column("last_data_date", Date),
     Column("open_run_id", Uuid),
+    Column("superseded", Text),  # why its current version is, as rule 5 says it
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("flows_of_tenant", flows.c.tenant)
@@ -234,3 +236,52 @@ calendar_exceptions = Table(
     Column("actor", Text, nullable=False),
     Column("entered_at", _AT, nullable=False),
 )  # fmt: skip
+
+version_reads = Table(
+    "version_reads", metadata,
+    Column("version_id", Uuid, primary_key=True),  # that the attempt made, or would have made: each that has ended
+    Column("role", Text, primary_key=True),
+    Column("upstream_version_id", Uuid, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("attempt", Integer, nullable=False),
+)  # fmt: skip
+Index("version_reads_of", version_reads.c.upstream_version_id)
+Index("versions_confirming", versions.c.confirms, postgresql_where=versions.c.confirms.is_not(None))
+
+restatements = Table(
+    "restatements", metadata,
+    Column("restatement_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("version_id", Uuid),  # null: every version that the dates reach
+    Column("first_data_date", Date, nullable=False),
+    Column("last_data_date", Date, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("command_id", Text, nullable=False),
+    Column("declared_at", _AT, nullable=False),
+)  # fmt: skip
+Index("restatements_newest", restatements.c.tenant, restatements.c.declared_at.desc(), restatements.c.restatement_id)
+
+superseded_versions = Table(
+    "superseded_versions", metadata,
+    Column("restatement_id", Uuid, primary_key=True),
+    Column("version_id", Uuid, primary_key=True),
+)  # fmt: skip
+Index("superseded_versions_by", superseded_versions.c.version_id)
+
+taints = Table(
+    "taints", metadata,
+    Column("restatement_id", Uuid, primary_key=True),
+    Column("version_id", Uuid, primary_key=True),  # of the attempt, as in version_reads
+    Column("tenant", Text, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("path", JSONB, nullable=False),  # [[version id, role], ...] from the superseded version to this one
+    Column("tainted_at", _AT, nullable=False),
+)  # fmt: skip
+Index("taints_newest", taints.c.restatement_id, taints.c.tainted_at.desc(), taints.c.version_id)
+Index("taints_of_version", taints.c.version_id)
+Index("taints_of_run", taints.c.run_id)

@@ -60,6 +60,7 @@ ON_INSTANCE = (
     wire.DisconnectInstances,
     wire.ChangeDefinition,
     wire.DelaySource,
+    wire.SupersedeVersions,
 )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import apply, calendars, dead_letters, delay, doctor, lists, submit, topics, watch
+from runtide.cli import apply, calendars, dead_letters, delay, doctor, lists, restatements, submit, topics, watch
 from runtide.cli.session import Exit
 
 app = typer.Typer(
@@ -33,6 +33,8 @@ for _command in (
     lists.lineage,
     submit.cancel,
     delay.delay_source,
+    restatements.supersede,
+    restatements.restatements,
     doctor.doctor,
     doctor.config,
 ):

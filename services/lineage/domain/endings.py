@@ -226,9 +226,12 @@ def _confirmed(completion: Completion, before: Completion | None) -> UUID | None
 def settled(flow: Flow, past: Past, completions: Sequence[Completion]) -> Flow:
     """The flow with the facts of its past; `completions` are chained. Its freshness is not asked here."""
     newest = completions[-1] if completions else None
+    version = version_of(newest) if newest else None
+    same = flow.version is not None and version is not None and flow.version.version_id == version.version_id
     return replace(
         flow,
-        version=version_of(newest) if newest else None,
+        version=version,
+        superseded=flow.superseded if same else None,
         newest_end_failed=past.newest_end_failed,
         last_run_id=past.last_run_id,
         last_run_at=past.last_run_at,

@@ -197,6 +197,8 @@ def stale_by_version(world: World, key: FlowKey, flow: Flow, done: Mapping[FlowK
     version = flow.version
     if version is None:
         return None
+    if flow.superseded is not None:
+        return flow.superseded
     changed_at = world.instances[key.instance_id].definition_changed_at
     if changed_at is not None and (version.started_at is None or version.started_at < changed_at):
         return "its definition changed since its newest run"

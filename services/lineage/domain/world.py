@@ -83,7 +83,8 @@ class Version:
 @dataclass(frozen=True)
 class Flow:
     """One flow: its definition, what its runs left behind, and the answer last given (cached, from `freshness` on).
-    `next_due_at`: when the clock alone may give another one.
+    `next_due_at`: when the clock alone may give another one. `superseded`: why its current version is, None if it is
+    not.
     """
 
     kind: FlowKind
@@ -98,6 +99,7 @@ class Flow:
     last_run_at: datetime | None = None
     last_data_date: date | None = None
     open_run_id: UUID | None = None
+    superseded: str | None = None
 
     freshness: FlowStatus = FlowStatus.NOT_INITIALIZED
     reason: str | None = None
@@ -116,7 +118,7 @@ class Flow:
         """Its definition and what its runs left behind: all but the answer."""
         policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.newest_end_failed, self.last_run_id, self.last_run_at, self.last_data_date, self.open_run_id)
-        return policy, self.version, runs
+        return policy, self.version, runs, self.superseded
 
     @property
     def face(self) -> tuple[Any, ...]:
@@ -315,9 +317,12 @@ class World:
 
     def name_of(self, key: FlowKey) -> str:
         """`prices/refresh`; of an instance that is not registered the name that the edges give it."""
-        instance = self.instances.get(key.instance_id)
-        name = instance.name if instance else self.names_of_unregistered.get(key.instance_id, str(key.instance_id))
+        name = self.name_of_instance(key.instance_id)
         return f"{name}/{key.kind}" if key.kind else name
+
+    def name_of_instance(self, instance_id: UUID) -> str:
+        instance = self.instances.get(instance_id)
+        return instance.name if instance else self.names_of_unregistered.get(instance_id, str(instance_id))
 
     @cached_property
     def names_of_unregistered(self) -> Mapping[UUID, str]:

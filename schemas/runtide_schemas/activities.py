@@ -2,7 +2,7 @@
 
 Actions: `vocabulary.action_prefix(run type)` + `.created|started|progress|completed|failed|cancelled`,
 `monitoring_run.alerted`, `version.superseded|spread`, `instance.registered|ready|stale|error|retired`,
-`request.parked|refused|skipped|released|expired|cancelled`, `command.refused`.
+`request.parked|refused|skipped|released|expired|cancelled|finished|failed`, `command.refused`.
 """
 
 from typing import Any, Literal

@@ -10,12 +10,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from runtide_schemas import vocabulary
+from runtide_schemas.backfills import Backfill
 from runtide_schemas.message import (
     CommandIdText,
     FlowKindText,
@@ -32,10 +33,14 @@ from runtide_schemas.vocabulary import Gate, InstanceId, Mode, Trigger
 
 UNKNOWN_ACTOR = "unknown"
 _NOT_IN_DIGEST = frozenset({"type", "command_id", "actor", "tenant", "instance"})
+_ONLY_IN_DIGEST_IF_SAID = frozenset({"parent_run_id", "backfill"})  # younger than the digests that are stored
 
 
 class SubmitRun(TenantMessage):
-    """Ask for a run of one flow of an instance (a name or an id); without `flow_kind`, the only one that it has."""
+    """Ask for a run of one flow of an instance (a name or an id); without `flow_kind`, the only one that it has. With
+    `backfill`, for one run per date of a range. `trigger` and `parent_run_id` are lineage's to say: the request that
+    this one is a part of.
+    """
 
     type: Literal["run.submit"] = "run.submit"
     command_id: CommandIdText | None = None
@@ -48,6 +53,26 @@ class SubmitRun(TenantMessage):
     skip_if_ready: bool = False
     wait_until: Time | None = None
     trigger: Trigger = Trigger.MANUAL
+    parent_run_id: UUID | None = None
+    backfill: Backfill | None = None
+
+    @model_validator(mode="after")
+    def _backfill_fits(self) -> Self:
+        """What would mean nothing for a range of dates is refused by name."""
+        if self.backfill is None:
+            return self
+        if self.gate is Gate.RECURSIVE:
+            raise ValueError("a backfill takes gate strict, wait or force (got 'recursive')")
+        if self.skip_if_ready:
+            raise ValueError("a backfill takes no skip_if_ready: what is ready today says nothing of its dates")
+        if self.wait_until is not None:
+            raise ValueError("a backfill takes no wait_until: it has no deadline, cancel it instead")
+        given = {self.backfill.parameter, self.backfill.end_parameter}.intersection(self.parameters)
+        if given:
+            raise ValueError(
+                f"parameters name {', '.join(sorted(given))}, which a backfill gives to each of its children"
+            )
+        return self
 
     @property
     def instance_id(self) -> InstanceId:
@@ -159,6 +184,10 @@ def _plain(value: object) -> object:
 
 
 def _digest(instance_id: UUID, body: dict[str, Any]) -> str:
-    asked = {name: value for name, value in body.items() if name not in _NOT_IN_DIGEST}
+    asked = {
+        name: value
+        for name, value in body.items()
+        if name not in _NOT_IN_DIGEST and (value is not None or name not in _ONLY_IN_DIGEST_IF_SAID)
+    }
     text = json.dumps([str(instance_id), asked], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from runtide_schemas.backfills import Progress
 from runtide_schemas.message import LIST_LIMIT, Count, Seq, TenantMessage, Text, Time
 from runtide_schemas.requests import Blocker, InputVersion
 from runtide_schemas.vocabulary import Code, FlowKind, InstanceStatus, RunType
@@ -34,12 +35,16 @@ class RequestAdmitted(Decision):
 
 
 class RequestParked(Decision):
-    """It waits for the blockers, until the deadline (None: for ever)."""
+    """It waits for the blockers, until the deadline (None: for ever). A backfill waits for its open children, and says
+    how far it is.
+    """
 
     type: Literal["request.parked"] = "request.parked"
     blockers: list[Blocker] = Field(default=[], max_length=LIST_LIMIT)
     blockers_total: Count = 0
     wait_until: Time | None = None
+    message: Text | None = None
+    progress: Progress | None = None
 
 
 class RequestRefused(Decision):
@@ -68,3 +73,12 @@ class RequestExpired(Decision):
     message: Text | None = None
     blockers: list[Blocker] = Field(default=[], max_length=LIST_LIMIT)
     blockers_total: Count = 0
+
+
+class RequestFinished(Decision):
+    """A backfill is over; `code` says that not every date is done."""
+
+    type: Literal["request.finished"] = "request.finished"
+    code: Code | None = None
+    message: Text | None = None
+    progress: Progress

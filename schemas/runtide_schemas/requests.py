@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from runtide_schemas.backfills import Backfill, Progress
 from runtide_schemas.message import LIST_LIMIT, Count, Part, Seq, TenantMessage, Text, Time
 from runtide_schemas.vocabulary import (
     Basis,
@@ -41,7 +42,8 @@ class InputVersion(Part):
 
 class RequestStatusChanged(TenantMessage):
     """The whole request. What only lineage knows is null until it has decided; of a request that began as a cancel
-    only tenant, ids, status and `cancel_requested_at` are known.
+    only tenant, ids, status and `cancel_requested_at` are known. `parent_run_id` is the request that this one is a part
+    of; `backfill` and `progress` are of one that asks for a range of dates.
     """
 
     type: Literal["request.status_changed"] = "request.status_changed"
@@ -69,5 +71,8 @@ class RequestStatusChanged(TenantMessage):
     deployment: str | None = None
     orchestrator_run_id: UUID | None = None
     cancel_requested_at: Time | None = None
+    parent_run_id: UUID | None = None
+    backfill: Backfill | None = None
+    progress: Progress | None = None
     occurred_at: Time
     seq: Seq

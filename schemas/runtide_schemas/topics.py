@@ -112,6 +112,7 @@ REQUESTS_DECISIONS = Topic(
         decisions.RequestRefused,
         decisions.RequestSkipped,
         decisions.RequestExpired,
+        decisions.RequestFinished,
     ),
     writer="lineage",
     about="What was decided about a request, numbered per request, keyed by run id.",

@@ -67,10 +67,14 @@ class RequestStatus(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     LAUNCH_FAILED = "launch_failed"
+    FINISHED = "finished"
+    FAILED = "failed"
 
     @property
     def is_end(self) -> bool:
-        """Nothing more will happen to the request, and there is no run (`launched` goes on as a run)."""
+        """Nothing more will happen to the request, and there is no run (`launched` goes on as a run). `finished` and
+        `failed` are ends of a backfill alone: every date is done, or not.
+        """
         return self in _REQUEST_ENDS
 
 
@@ -149,6 +153,27 @@ class Gate(StrEnum):
     RECURSIVE = "recursive"
 
 
+class BackfillStep(StrEnum):
+    """How much of a backfill's range one child covers."""
+
+    SESSION = "session"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class BackfillOrder(StrEnum):
+    OLDEST_FIRST = "oldest_first"
+    NEWEST_FIRST = "newest_first"
+
+
+class OnFailure(StrEnum):
+    """What a backfill does once one of its dates has ended without success."""
+
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
 class EdgeKind(StrEnum):
     DATA = "data_dependency"
     FEATURE = "feature_dependency"
@@ -220,6 +245,7 @@ class Code(StrEnum):
     PARAMETERS_REJECTED = "PARAMETERS_REJECTED"
     INVALID_TRANSITION = "INVALID_TRANSITION"
     NOT_A_RUN_YET = "NOT_A_RUN_YET"
+    BACKFILL_INCOMPLETE = "BACKFILL_INCOMPLETE"
 
 
 _REQUEST_ENDS = frozenset(
@@ -229,6 +255,8 @@ _REQUEST_ENDS = frozenset(
         RequestStatus.EXPIRED,
         RequestStatus.CANCELLED,
         RequestStatus.LAUNCH_FAILED,
+        RequestStatus.FINISHED,
+        RequestStatus.FAILED,
     }
 )
 _RUN_ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})

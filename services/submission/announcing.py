@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from runtide_schemas.activities import ActivityRecorded
+from runtide_schemas.backfills import Backfill, Progress
 from runtide_schemas.commands import CancelRun
 from runtide_schemas.decisions import (
     Decision,
     RequestAdmitted,
     RequestExpired,
+    RequestFinished,
     RequestParked,
     RequestRefused,
     RequestSkipped,
@@ -40,6 +42,8 @@ _TOLD = (
     RequestStatus.SKIPPED,
     RequestStatus.EXPIRED,
     RequestStatus.CANCELLED,
+    RequestStatus.FINISHED,
+    RequestStatus.FAILED,
 )
 
 
@@ -48,7 +52,7 @@ def answer_of(decision: Decision) -> Answer:
     said: Any = decision
     return Answer(
         number=decision.number,
-        status=_STATUS_OF[type(decision)],
+        status=_status_of(decision),
         instance_name=decision.instance_name,
         run_type=decision.run_type,
         flow_kind=decision.flow_kind,
@@ -63,7 +67,14 @@ def answer_of(decision: Decision) -> Answer:
         input_versions={
             role: version.model_dump(mode="json") for role, version in getattr(said, "input_versions", {}).items()
         },
+        progress=said.progress.model_dump(mode="json") if getattr(said, "progress", None) else None,
     )
+
+
+def _status_of(decision: Decision) -> RequestStatus:
+    if isinstance(decision, RequestFinished):
+        return RequestStatus.FINISHED if decision.code is None else RequestStatus.FAILED
+    return _STATUS_OF[type(decision)]
 
 
 def snapshot(request: Request, *, at: datetime) -> RequestStatusChanged:
@@ -96,6 +107,9 @@ def snapshot(request: Request, *, at: datetime) -> RequestStatusChanged:
         deployment=request.deployment,
         orchestrator_run_id=request.orchestrator_run_id,
         cancel_requested_at=request.cancel_requested_at,
+        parent_run_id=request.parent_run_id,
+        backfill=Backfill.model_validate(request.backfill, strict=False) if request.backfill else None,
+        progress=Progress.model_validate(request.progress, strict=False) if request.progress else None,
         occurred_at=at,
         seq=request.seq,
     )

@@ -28,6 +28,20 @@ Reader = Annotated[Caller, Depends(requires("runs:read"))]
 POLL_SECONDS = 0.05
 
 
+class BackfillBody(BaseModel):
+    """One child per session, day, week or month from `start` to `end`, both included."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: str
+    end: str
+    step: str | None = None
+    max_open: int | None = None
+    order: str | None = None
+    parameter: str | None = None
+    on_failure: str | None = None
+
+
 class SubmitBody(BaseModel):
     """As `run.submit`, without type, tenant and actor, which the token says."""
 
@@ -40,6 +54,7 @@ class SubmitBody(BaseModel):
     gate: str = "strict"
     skip_if_ready: bool = False
     wait_until: str | None = None
+    backfill: BackfillBody | None = None
     command_id: str | None = None
 
 

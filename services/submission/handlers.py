@@ -88,17 +88,20 @@ def command_id_of(received: Received[Any]) -> str:
 
 
 def asked_by(message: Submission, *, command_id: str) -> Asked:
-    """The domain's form of a submission. Only lineage asks with a trigger of its own."""
+    """The domain's form of a submission. Only lineage asks with a trigger of its own, and for another request."""
     if isinstance(message, InvalidSubmission):
         return Asked(
             command_id, message.digest, message.instance_id, message.instance_name, message.actor,
             invalid=message.reason,
         )  # fmt: skip
+    lineages = message.actor == SYSTEM_LINEAGE
     return Asked(
         command_id, message.digest, message.instance_id, message.instance_name, message.actor,
         flow_kind=message.flow_kind, mode=message.mode, parameters=message.parameters, gate=message.gate,
         skip_if_ready=message.skip_if_ready, wait_until=message.wait_until,
-        trigger=message.trigger if message.actor == SYSTEM_LINEAGE else Trigger.MANUAL,
+        trigger=message.trigger if lineages else Trigger.MANUAL,
+        parent_run_id=message.parent_run_id if lineages else None,
+        backfill=message.backfill.model_dump(mode="json") if message.backfill else None,
     )  # fmt: skip
 
 

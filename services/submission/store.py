@@ -27,9 +27,9 @@ _FIELDS = tuple(field.name for field in fields(Request))
 _CHANGING = tuple(name for name in _FIELDS if name not in ("tenant", "run_id"))
 _TYPES = {
     **dict.fromkeys(_FIELDS, "text"),
-    **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id"), "uuid"),
+    **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id", "parent_run_id"), "uuid"),
     **dict.fromkeys(("seq", "decision_number", "blockers_total"), "int"),
-    **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead"), "jsonb"),
+    **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead", "backfill", "progress"), "jsonb"),
     **dict.fromkeys(("wait_until", "cancel_requested_at"), "timestamptz"),
     "skip_if_ready": "boolean",
 }

@@ -32,7 +32,7 @@ const RUN_CHIPS = (["running", "pending", "completed", "failed", "cancelled"] as
   (status) => [status, RUN_LOOKS[status]] as const,
 );
 const REQUEST_CHIPS = (
-  ["requested", "parked", "admitted", "refused", "expired", "skipped", "cancelled", "launch_failed"] as const
+  ["requested", "parked", "admitted", "refused", "expired", "skipped", "cancelled", "launch_failed", "finished", "failed"] as const
 ).map((status) => [status, REQUEST_LOOKS[status]] as const);
 
 const MAKE_ONE = "runtide submit prices refresh --wait";
@@ -147,7 +147,7 @@ function WaitingTab(props: PageProps & { requests: ReturnType<typeof notLaunched
         <StatusChips
           label="Requests by status"
           looks={REQUEST_CHIPS}
-          rare={["requested", "cancelled", "launch_failed"]}
+          rare={["requested", "cancelled", "launch_failed", "finished", "failed"]}
           counts={source.loaded || candidates.length > 0 ? countByStatus(candidates) : null}
           chosen={query.statuses}
           onChange={(statuses) => onQuery({ statuses })}

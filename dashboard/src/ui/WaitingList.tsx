@@ -1,18 +1,21 @@
 import type { Blocker, RequestStatusChanged } from "../contract";
 import { instant } from "../live/http";
 import { clockTime, count, duration, fullTime, relative, when } from "../view/format";
-import { isWaiting } from "../view/rows";
+import { backfillPercent, isWaiting } from "../view/rows";
 import { INSTANCE_LOOKS, lookOf, REQUEST_LOOKS, runTypeName, words } from "../view/words";
 import { Mark } from "./Mark";
 
-/** Requests that are no run yet, then those that never became one; each says by name why. */
+/** Requests that are no run yet, then backfills that are over, then those that never became a run: each says by name why. */
 export function WaitingList({ requests, now }: { requests: readonly RequestStatusChanged[]; now: number }) {
   const waiting = requests.filter(isWaiting);
   const ended = requests.filter((request) => !isWaiting(request));
+  const backfills = ended.filter((request) => request.backfill && request.progress);
+  const others = ended.filter((request) => !backfills.includes(request));
   return (
     <>
       <Group title="Waiting" requests={waiting} now={now} />
-      <Group title="Never became a run" requests={ended} now={now} />
+      <Group title="Backfills that are over" requests={backfills} now={now} />
+      <Group title="Never became a run" requests={others} now={now} />
     </>
   );
 }
@@ -52,11 +55,12 @@ function RequestItem({ request, now }: { request: RequestStatusChanged; now: num
         </span>
       </div>
       <div className="request-why">
+        <BackfillBar request={request} />
         <Message request={request} />
         {blockers.length > 0 && (
           <ul className="blockers" aria-label="Blocked by">
             {blockers.map((blocker) => (
-              <BlockerItem key={`${blocker.instance_id}/${blocker.flow_kind}`} blocker={blocker} />
+              <BlockerItem key={`${blocker.instance_id}/${blocker.flow_kind}/${blocker.reason}`} blocker={blocker} />
             ))}
             {more > 0 && <li className="sub">and {count(more)} more</li>}
           </ul>
@@ -75,6 +79,30 @@ function RequestItem({ request, now }: { request: RequestStatusChanged; now: num
         {isWaiting(request) && <Deadline until={instant(request.wait_until)} request={request} now={now} />}
       </div>
     </li>
+  );
+}
+
+function BackfillBar({ request }: { request: RequestStatusChanged }) {
+  const percent = backfillPercent(request);
+  if (percent === null || !request.backfill) return null;
+  const shown = Math.floor(percent);
+  return (
+    <div className="progress">
+      <div
+        className="bar"
+        role="progressbar"
+        aria-label={`Progress of the backfill of ${request.instance_name ?? "an instance"}`}
+        aria-valuemin={0}
+        aria-valuemax={100}
+        aria-valuenow={shown}
+      >
+        <div className="fill" style={{ transform: `scaleX(${percent / 100})` }} />
+      </div>
+      <span className="percent number">{shown} %</span>
+      <span className="step">
+        {request.backfill.start} to {request.backfill.end}
+      </span>
+    </div>
   );
 }
 

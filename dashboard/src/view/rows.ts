@@ -66,6 +66,13 @@ export function notLaunched(requests: Iterable<RequestStatusChanged>): RequestSt
 export const isWaiting = (request: RequestStatusChanged): boolean =>
   request.status === "requested" || request.status === "parked" || request.status === "admitted";
 
+/** How far a backfill is, in percent of its dates; null for all other requests. */
+export function backfillPercent(request: RequestStatusChanged): number | null {
+  const progress = request.progress;
+  if (!progress || progress.total <= 0) return null;
+  return (100 * ((progress.done ?? 0) + (progress.failed ?? 0) + (progress.cancelled ?? 0))) / progress.total;
+}
+
 export function matchingRequests(requests: readonly RequestStatusChanged[], query: Query): RequestStatusChanged[] {
   const text = query.text.trim().toLowerCase();
   return requests.filter(

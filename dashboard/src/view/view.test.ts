@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { RunStatusChanged } from "../contract";
+import type { RequestStatusChanged, RunStatusChanged } from "../contract";
 import { apply, NOTHING, type Run, runsOf } from "../live/store";
 import { duration, relative, wallTime } from "./format";
 import { headline } from "./headline";
 import { hold } from "./held";
 import { formatQuery, parseQuery, START } from "./query";
-import { countByStatus, elapsedSeconds, matching, sorted, withStatus } from "./rows";
+import { backfillPercent, countByStatus, elapsedSeconds, matching, sorted, withStatus } from "./rows";
 
 function run(id: string, fields: Partial<RunStatusChanged> = {}): Run {
   const message = {
@@ -93,6 +93,13 @@ describe("a list that is scrolled", () => {
   it("starts anew when nothing of it is left", () => {
     expect(hold([..."xy"], [..."ba"], all("ab"))).toEqual({ ids: [..."ba"], waiting: 0 });
   });
+});
+
+it("a backfill is as far as its dates have ended, however they did; other requests are not on that scale", () => {
+  const request = (progress: RequestStatusChanged["progress"]) => ({ progress }) as RequestStatusChanged;
+  expect(backfillPercent(request({ total: 60, done: 12, failed: 2, cancelled: 1, open: 2 }))).toBe(25);
+  expect(backfillPercent(request({ total: 60 }))).toBe(0);
+  expect(backfillPercent(request(null))).toBeNull();
 });
 
 it("times read as people say them", () => {

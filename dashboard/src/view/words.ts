@@ -43,6 +43,8 @@ export const REQUEST_LOOKS: Record<RequestStatus, Look> = {
   skipped: { word: "Skipped", icon: "skip", tone: "green" },
   cancelled: { word: "Cancelled", icon: "slash", tone: "purple" },
   launch_failed: { word: "Launch failed", icon: "warning", tone: "vermillion" },
+  finished: { word: "Finished", icon: "check", tone: "green" },
+  failed: { word: "Failed", icon: "cross", tone: "vermillion" },
 };
 
 export const INSTANCE_LOOKS: Record<InstanceStatus, Look> = {

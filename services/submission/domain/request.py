@@ -54,6 +54,9 @@ class Request:
     orchestrator_run_id: UUID | None = None
     cancel_requested_at: datetime | None = None
     ahead: Sequence[Json] = ()
+    parent_run_id: UUID | None = None
+    backfill: Json | None = None
+    progress: Json | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -87,6 +90,8 @@ class Asked:
     gate: Gate | None = None
     skip_if_ready: bool = False
     wait_until: datetime | None = None
+    parent_run_id: UUID | None = None
+    backfill: Json | None = None
     invalid: str | None = None
 
 
@@ -116,7 +121,7 @@ def submit(request: Request, asked: Asked) -> Request | Refusal | Nothing:
         request, digest=asked.digest, command_id=asked.command_id, instance_id=asked.instance_id,
         instance_name=asked.instance_name, flow_kind=asked.flow_kind, trigger=asked.trigger, mode=asked.mode,
         parameters=asked.parameters, actor=asked.actor, gate=asked.gate, skip_if_ready=asked.skip_if_ready,
-        wait_until=asked.wait_until,
+        wait_until=asked.wait_until, parent_run_id=asked.parent_run_id, backfill=asked.backfill,
     )  # fmt: skip
     if request.seq > 0:  # a cancel came first
         return known.noted(message="cancelled before it was submitted")
@@ -139,7 +144,10 @@ def cancel(request: Request, *, at: datetime, launching: bool, reason: str | Non
         if request.cancel_requested_at is not None:
             return Nothing()
         return request.noted(cancel_requested_at=at, message=said)
-    return request.moved(RequestStatus.CANCELLED, cancel_requested_at=at, message=said, blockers=(), blockers_total=0)
+    progress = {**request.progress, "next": None} if request.progress else None
+    return request.moved(
+        RequestStatus.CANCELLED, cancel_requested_at=at, message=said, blockers=(), blockers_total=0, progress=progress
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,7 @@ class Answer:
     wait_until: datetime | None = None
     parameters: Json | None = None
     input_versions: Json = field(default_factory=dict)
+    progress: Json | None = None
 
 
 def keep(request: Request, said: Json) -> Request | Nothing:
@@ -186,6 +195,7 @@ def decide(request: Request, answer: Answer) -> Request | Nothing:
         wait_until=answer.wait_until or request.wait_until,
         parameters=request.parameters if answer.parameters is None else answer.parameters,
         input_versions=answer.input_versions,
+        progress=answer.progress or request.progress,
     )
 
 

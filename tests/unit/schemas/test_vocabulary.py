@@ -100,5 +100,7 @@ def test_launched_is_no_end_of_a_request_and_three_statuses_end_a_run() -> None:
         "expired",
         "cancelled",
         "launch_failed",
+        "finished",
+        "failed",
     }
     assert {status for status in RunStatus if status.is_terminal} == {"completed", "failed", "cancelled"}

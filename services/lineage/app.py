@@ -27,7 +27,7 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
             Consumes(RUNS_STATUS, handlers.on_runs_status),
             Consumes(
                 REQUESTS_STATUS,
-                handlers.hearing_requests(timedelta(hours=settings.park_deadline_hours)),
+                handlers.hearing_requests(timedelta(hours=settings.park_deadline_hours), settings.backfill_dates_max),
                 before=facts_before_questions(RUNS_STATUS, INSTANCES_COMMANDS),
             ),
         ],

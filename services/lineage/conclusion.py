@@ -7,8 +7,8 @@ Store first, propagate, then announce: all of it in the caller's transaction, un
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 from runtide_schemas.message import LIST_LIMIT, Message
 from runtide_schemas.vocabulary import InstanceStatus
 
-from services.lineage import translation
+from services.lineage import backfills, translation
 from services.lineage.domain import gate
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
@@ -45,7 +45,8 @@ class Change:
     instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
     is decided anew. `due`: instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told
     anew, or confirm another version than before; `settled`: the flows that were given the facts of their past;
-    `declared`: the new restatements. The `open_runs` of its worlds are its own, and change in place.
+    `declared`: the new restatements; `most_dates`: of one backfill that is decided now. The `open_runs` of its worlds
+    are its own, and change in place.
     """
 
     stored: Loaded
@@ -60,17 +61,18 @@ class Change:
     touched: set[UUID] = field(default_factory=set)
     settled: set[FlowKey] = field(default_factory=set)
     declared: dict[UUID, Restatement] = field(default_factory=dict)
+    most_dates: int = 0
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:
         world = loaded.world.with_all_open_runs(dict(loaded.world.open_runs))
         return cls(loaded, world, dict(loaded.requests))
 
-    def end(self, run_id: UUID) -> None:
+    def end(self, run_id: UUID, how: str) -> None:
         """The request is over: its place is free."""
         request = self.requests.get(run_id)
-        if request is not None:
-            self.put(replace(request, state=State.ENDED, shown=()))
+        if request is not None and request.state is not State.ENDED:
+            self.put(gate.ended(request, how))
 
     def put(self, request: Request) -> None:
         """The request as it is now; an admission counts, an end frees its place."""
@@ -103,8 +105,10 @@ class Outcome:
 
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
-    """The answers per tenant are pure; then one save per table, then what is to be said, in order."""
+    """The answers per tenant; then one save per table, then what is to be said, in order."""
     outcomes = [outcome_of(change, work) for change in changes]
+    for change, outcome in zip(changes, outcomes, strict=True):
+        await backfills.go_on(change, outcome, work)
     await save(changes, outcomes, work)
     for change, outcome in zip(changes, outcomes, strict=True):
         announce(change, outcome, work)
@@ -147,9 +151,13 @@ def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
     _decide_waiting(change, outcome, work)
-    known = change.stored.requests
-    outcome.requests.extend(r for r in change.requests.values() if (was := known.get(r.run_id)) is not r and was != r)
+    outcome.requests = changed_requests(change)
     return outcome
+
+
+def changed_requests(change: Change) -> list[Request]:
+    known = change.stored.requests
+    return [r for r in change.requests.values() if (was := known.get(r.run_id)) is not r and was != r]
 
 
 def _keep_dates(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
@@ -222,9 +230,13 @@ def _announcements(
 
 def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -> None:
     """One waiting request per flow is enough: it will be decided on what is current then. One that runs already may
-    have read the old version, so it does not count.
+    have read the old version, so it does not count; nor does a backfill, which is about the past.
     """
-    waiting = (r for r in change.requests.values() if r.state.is_waiting and r.instance_id == ask.flow.instance_id)
+    waiting = (
+        r
+        for r in change.requests.values()
+        if r.state.is_waiting and r.instance_id == ask.flow.instance_id and not r.is_of_backfill
+    )
     if any(gate.flow_asked(change.world, request) == ask.flow for request in waiting):
         return
     command, run_id = translation.submission_of(change.world.tenant, ask)
@@ -236,8 +248,8 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
 
 
 def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
-    """Oldest first; each admission counts for those after it. More than a portion goes on in the next transaction, so
-    that no batch holds its tenants for long.
+    """Oldest first, and the children of backfills after all others; each admission counts for those after it. More
+    than a portion goes on in the next transaction, so that no batch holds its tenants for long.
     """
     said = 0
     for request in _to_decide(change, outcome):
@@ -251,14 +263,15 @@ def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) 
         answered = gate.answered(request, decision)
         message = translation.decision_message(request, decision, answered.number, work.now)
         outcome.messages.append((message, change.because.get(request.run_id)))
-        outcome.decisions.append(_row(request, message, change.world, work))
+        outcome.decisions.append(decision_row(request, message, change.world, work.now))
         change.put(answered)
         _keep_deadline(request, answered, decision, work)
 
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
-    """What is undecided, and what waits on anything that moved."""
-    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED)]
+    """What is undecided, and what waits on anything that moved; backfills themselves go on in `backfills.go_on`."""
+    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
+    waiting.sort(key=lambda request: request.is_of_backfill)
     if change.look_again or not waiting:
         return waiting
     moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
@@ -266,13 +279,13 @@ def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
     return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
 
 
-def _row(request: Request, message: Any, world: World, work: Work[LineageStore]) -> dict[str, Any]:
+def decision_row(request: Request, message: Any, world: World, now: datetime) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
         "number": message.number,
         "tenant": request.tenant,
         "answer": message.type,
-        "decided_at": work.now,
+        "decided_at": now,
         "said": message.model_dump(mode="json"),
         "seen": dict(islice(gate.seen_by(world, request), LIST_LIMIT)),
     }

@@ -17,6 +17,7 @@ from runtide_schemas.vocabulary import RequestStatus
 
 from services.lineage import settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
+from services.lineage.domain import gate
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.endings import Run
 from services.lineage.domain.gate import Request, State
@@ -104,7 +105,7 @@ async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> N
     restated = await settlement.remember(folded, changes, work)
     for run in folded.runs.values():
         if run.status.is_terminal and run.tenant in changes:
-            changes[run.tenant].end(run.run_id)
+            changes[run.tenant].end(run.run_id, run.status)
     followed = await superseding.follow(changes.values(), work, restated=restated)
     answers = await conclude(list(changes.values()), work)
     stale = {change.world.tenant: after.newly_stale for change, after in zip(changes.values(), answers, strict=True)}
@@ -117,8 +118,10 @@ async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> N
     await superseding.say(followed, work)
 
 
-def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
-    """The handler of requests.status; the deadline is that of a waiting request that names none."""
+def hearing_requests(park_deadline: timedelta, most_dates: int) -> Handler[LineageStore]:
+    """The handler of requests.status; the deadline is that of a waiting request that names none, `most_dates` are what
+    a backfill may have.
+    """
 
     async def on_requests_status(batch: Sequence[Received[Any]], work: LineageWork) -> None:
         """Decide what is asked; give free what ended. Only the newest snapshot of each request matters."""
@@ -126,6 +129,8 @@ def hearing_requests(park_deadline: timedelta) -> Handler[LineageStore]:
         for received in sorted(batch, key=lambda received: received.message.seq):
             newest[received.message.run_id] = received
         changes = await _load((received.message.tenant for received in newest.values()), work)
+        for change in changes.values():
+            change.most_dates = most_dates
         requests, runs = await work.store.requests(newest), await work.store.runs(newest)
         for run_id, received in sorted(newest.items(), key=lambda item: (item[1].message.occurred_at, item[0])):
             change, asked = changes[received.message.tenant], translation.request_of(received.message, park_deadline)
@@ -199,10 +204,12 @@ def _heard(
     """
     if known is not None and (message.seq <= known.seq or message.tenant != known.tenant):
         return None
-    over = message.status.is_end or (run is not None and run.status.is_terminal)
-    if known is not None and (over or known.state is State.ENDED):
-        return replace(known, state=State.ENDED, shown=(), seq=message.seq)
-    if asked is None or over:
+    over = _how_it_ended(message, run)
+    if known is not None and known.state is State.ENDED:
+        return replace(known, seq=message.seq)
+    if known is not None and over is not None:
+        return replace(gate.ended(known, over), seq=message.seq)
+    if asked is None or over is not None:
         return None
     if message.status in (RequestStatus.ADMITTED, RequestStatus.LAUNCHED):
         kept = known or replace(asked, number=message.seq)
@@ -210,6 +217,12 @@ def _heard(
     if known is None or known.state is State.ASKED:
         return asked if message.status is RequestStatus.REQUESTED else replace(asked, number=message.seq)
     return replace(known, seq=message.seq)
+
+
+def _how_it_ended(message: RequestStatusChanged, run: Run | None) -> str | None:
+    if message.status.is_end:
+        return message.status
+    return run.status if run is not None and run.status.is_terminal else None
 
 
 async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None:

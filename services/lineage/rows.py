@@ -10,6 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
+    BackfillOrder,
+    BackfillStep,
     Basis,
     EdgeKind,
     FlowKind,
@@ -18,6 +20,7 @@ from runtide_schemas.vocabulary import (
     InstanceStatus,
     InstanceType,
     Mode,
+    OnFailure,
     OnUpstream,
     ReportsPolicy,
     RunStatus,
@@ -25,6 +28,7 @@ from runtide_schemas.vocabulary import (
 )
 from sqlalchemy import RowMapping
 
+from services.lineage.domain.backfill import Range
 from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
@@ -75,6 +79,7 @@ from unnest(cast(:instances as uuid[]), cast(:kinds as text[]), cast(:ats as tim
 left join lateral (
     select coalesce(confirms, version_id) as version_id from versions w
     where w.tenant = :tenant and w.instance_id = a.instance_id and w.kind = a.kind and w.withdrawn_at is null
+        and not w.is_backfill
         and w.ended_at <= a.at
     order by ended_at desc, run_id desc, attempt desc limit 1
 ) v on true
@@ -94,10 +99,10 @@ from asked a
 cross join lateral (
     select coalesce(max(b.ended_at), '-infinity') as at from versions b
     where b.tenant = :tenant and b.instance_id = a.instance_id and b.kind = a.kind and b.withdrawn_at is null
-        and b.ended_at < a.changed_from
+        and not b.is_backfill and b.ended_at < a.changed_from
 ) since
 join versions v on v.tenant = :tenant and v.instance_id = a.instance_id and v.kind = a.kind
-    and v.withdrawn_at is null and v.ended_at >= since.at
+    and v.withdrawn_at is null and not v.is_backfill and v.ended_at >= since.at
 order by v.ended_at, v.run_id, v.attempt
 """
 )
@@ -114,10 +119,12 @@ select a.instance_id, a.kind, last.run_id as last_run_id, last.ended_at as last_
     (
         select max(v.last_data_date) from versions v
         where v.tenant = :tenant and v.instance_id = a.instance_id and v.kind = a.kind and v.withdrawn_at is null
+            and not v.is_backfill
     ) as last_data_date,
     (
         select r.run_id from runs r
         where r.tenant = :tenant and r.instance_id = a.instance_id and r.kind = a.kind and r.status = 'running'
+            and r.trigger <> 'backfill'
         order by r.started_at desc nulls last, r.run_id desc limit 1
     ) as open_run_id
 from asked a
@@ -449,6 +456,7 @@ def completion_row(run: Run, completion: Completion, now: datetime) -> dict[str,
         "last_data_date": completion.last_data_date,
         "rows_processed": completion.rows_processed,
         "artifact_version": completion.artifact_version,
+        "is_backfill": run.trigger is Trigger.BACKFILL,
         "reads": [
             {
                 "role": read.role,
@@ -530,6 +538,22 @@ def request_of(row: Row) -> Request:
         shown=tuple((name, status) for name, status in row["shown"]),
         number=row["number"],
         seq=row["seq"],
+        trigger=Trigger(row["trigger"]),
+        backfill=_range_of(row["backfill"]) if row["backfill"] else None,
+        ended_as=row["ended_as"],
+    )
+
+
+def _range_of(stored: Mapping[str, Any]) -> Range:
+    return Range(
+        start=date.fromisoformat(stored["start"]),
+        end=date.fromisoformat(stored["end"]),
+        step=BackfillStep(stored["step"]) if stored["step"] else None,
+        max_open=stored["max_open"],
+        order=BackfillOrder(stored["order"]),
+        parameter=stored["parameter"],
+        on_failure=OnFailure(stored["on_failure"]),
+        mode=Mode(stored["mode"]),
     )
 
 
@@ -549,4 +573,7 @@ def request_row(request: Request) -> dict[str, Any]:
         "number": request.number,
         "seq": request.seq,
         "asked_at": request.asked_at,
+        "trigger": request.trigger,
+        "backfill": asdict(request.backfill) if request.backfill else None,
+        "ended_as": request.ended_as,
     }

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.lineage import rows
+from services.lineage.backfill_dates import BackfillDates
 from services.lineage.calendar_store import CalendarStore
 from services.lineage.domain.endings import Completion, Past, Run
 from services.lineage.domain.gate import Request
@@ -33,6 +34,10 @@ class LineageStore(CalendarStore):
         self._revisions: dict[str, int] = {}
         self.restatements = RestatementStore(conn)
         self.restatement_pages = RestatementPages(conn)
+
+    @property
+    def backfills(self) -> BackfillDates:
+        return BackfillDates(self._conn)
 
     async def lock(self, tenants: Collection[str]) -> None:
         """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""

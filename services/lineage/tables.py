@@ -2,8 +2,8 @@
 
 `instances`, `flows` and `edges` are the definition and the facts, `standings` the answer last given; `runs` and
 `versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
-what was asked and answered. `restatements` and `superseded_versions` are what was declared wrong, `version_reads` who
-read what, and `taints` what follows from them.
+what was asked and answered; `backfill_dates` are the dates of backfills that have no end yet. `restatements` and
+`superseded_versions` are what was declared wrong, `version_reads` who read what, and `taints` what follows from them.
 """
 
 from sqlalchemy import (
@@ -135,6 +135,10 @@ Index(
     "runs_ended", runs.c.tenant, runs.c.instance_id, runs.c.kind, runs.c.ended_at.desc(), runs.c.run_id.desc(),
     postgresql_where=runs.c.ended_at.is_not(None),
 )  # fmt: skip
+Index(
+    "runs_decided", runs.c.tenant, runs.c.instance_id, runs.c.kind, runs.c.ended_at.desc(), runs.c.run_id.desc(),
+    postgresql_where=text("ended_at is not null and decides"),
+)  # fmt: skip
 Index("runs_running", runs.c.tenant, runs.c.instance_id, runs.c.kind, postgresql_where=text("status = 'running'"))
 
 versions = Table(
@@ -156,15 +160,16 @@ versions = Table(
     Column("reads", JSONB, nullable=False),
     Column("confirms", Uuid),  # the version that this completion found unchanged; null: it minted its own
     Column("withdrawn_at", _AT),
+    Column("is_backfill", Boolean, nullable=False, server_default=text("false")),  # never current: about the past
     UniqueConstraint("run_id", "attempt", name="versions_run_attempt"),
 )  # fmt: skip
 Index(
     "versions_valid", versions.c.tenant, versions.c.instance_id, versions.c.kind, versions.c.ended_at,
-    postgresql_where=versions.c.withdrawn_at.is_(None),
+    postgresql_where=text("withdrawn_at is null and not is_backfill"),
 )  # fmt: skip
 Index(
     "versions_dates", versions.c.tenant, versions.c.instance_id, versions.c.kind, versions.c.last_data_date,
-    postgresql_where=versions.c.withdrawn_at.is_(None),
+    postgresql_where=text("withdrawn_at is null and not is_backfill"),
 )  # fmt: skip
 
 open_requests = Table(
@@ -184,9 +189,24 @@ open_requests = Table(
     Column("seq", BigInteger, nullable=False),
     Column("asked_at", _AT, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("trigger", Text, nullable=False, server_default=text("'manual'")),
+    Column("backfill", JSONB),
+    Column("ended_as", Text),
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))
+
+backfill_dates = Table(
+    "backfill_dates", metadata,
+    Column("parent_run_id", Uuid, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("first", Date, nullable=False),
+    Column("last", Date, nullable=False),
+    Column("run_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | open | done | failed | cancelled
+    postgresql_with=_HOT,
+)  # fmt: skip
+Index("backfill_dates_by_state", backfill_dates.c.parent_run_id, backfill_dates.c.state, backfill_dates.c.place)
 
 decisions = Table(
     "decisions", metadata,

@@ -28,12 +28,14 @@ from runtide_schemas.vocabulary import (
     FlowKind,
     FlowStatus,
     Gate,
+    Mode,
     Trigger,
     action_prefix,
     instance_id_of,
     run_id_of,
 )
 
+from services.lineage.domain.backfill import Range
 from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
 from services.lineage.domain.endings import Seen
 from services.lineage.domain.gate import (
@@ -46,6 +48,7 @@ from services.lineage.domain.gate import (
     Request,
     Skipped,
     State,
+    Target,
 )
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Ask
@@ -137,7 +140,8 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
     if message.instance_id is None:
         return None
     wait_until = message.wait_until
-    if wait_until is None and message.trigger is not Trigger.UPSTREAM:
+    endless = message.trigger in (Trigger.UPSTREAM, Trigger.BACKFILL) or message.backfill is not None
+    if wait_until is None and not endless:
         wait_until = message.occurred_at + deadline
     return Request(
         run_id=message.run_id,
@@ -151,6 +155,24 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         asked_at=message.occurred_at,
         parameters=message.parameters,
         seq=message.seq,
+        trigger=message.trigger,
+        backfill=_range_of(message),
+    )
+
+
+def _range_of(message: RequestStatusChanged) -> Range | None:
+    asked = message.backfill
+    if asked is None:
+        return None
+    return Range(
+        start=asked.start,
+        end=asked.end,
+        step=asked.step,
+        max_open=asked.max_open,
+        order=asked.order,
+        parameter=asked.parameter,
+        on_failure=asked.on_failure,
+        mode=message.mode or Mode.INCREMENTAL,
     )
 
 
@@ -198,6 +220,7 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
         wait_until=None,
         asked_at=now,
         state=State.ASKED,
+        trigger=command.trigger,
     )
 
 
@@ -270,8 +293,35 @@ def _upstream_snapshot(instance: Instance, upstream: Upstream, world: World) -> 
 
 def decision_message(request: Request, decision: Decision, number: int, now: datetime) -> DecisionMessage:
     """What submission is told."""
-    target = decision.target
-    about: dict[str, Any] = {
+    about = told_of(request, decision.target, number, now)
+    match decision:
+        case Admitted():
+            return RequestAdmitted(
+                **about,
+                parameters=dict(request.parameters),
+                input_versions=_inputs(decision.reads),
+                warning=decision.warning,
+            )
+        case Parked():
+            return RequestParked(**about, **blockers_of(decision.blockers), wait_until=decision.wait_until)
+        case Refused():
+            statuses = dict(sorted(decision.statuses.items())[:LIST_LIMIT])
+            return RequestRefused(
+                **about,
+                **blockers_of(decision.blockers),
+                code=decision.code,
+                message=decision.message,
+                status_map=statuses,
+            )
+        case Skipped():
+            return RequestSkipped(**about, message=decision.message, version_id=decision.version_id)
+        case Expired():
+            return RequestExpired(**about, **blockers_of(decision.blockers), message=decision.message)
+
+
+def told_of(request: Request, target: Target | None, number: int, now: datetime) -> dict[str, Any]:
+    """What every decision says of its request."""
+    return {
         "tenant": request.tenant,
         "run_id": request.run_id,
         "number": number,
@@ -282,29 +332,6 @@ def decision_message(request: Request, decision: Decision, number: int, now: dat
         "deployment": target.deployment if target else None,
         "occurred_at": now,
     }
-    match decision:
-        case Admitted():
-            return RequestAdmitted(
-                **about,
-                parameters=dict(request.parameters),
-                input_versions=_inputs(decision.reads),
-                warning=decision.warning,
-            )
-        case Parked():
-            return RequestParked(**about, **_blockers(decision.blockers), wait_until=decision.wait_until)
-        case Refused():
-            statuses = dict(sorted(decision.statuses.items())[:LIST_LIMIT])
-            return RequestRefused(
-                **about,
-                **_blockers(decision.blockers),
-                code=decision.code,
-                message=decision.message,
-                status_map=statuses,
-            )
-        case Skipped():
-            return RequestSkipped(**about, message=decision.message, version_id=decision.version_id)
-        case Expired():
-            return RequestExpired(**about, **_blockers(decision.blockers), message=decision.message)
 
 
 def _inputs(reads: Iterable[Read]) -> dict[str, InputVersion]:
@@ -321,7 +348,7 @@ def _inputs(reads: Iterable[Read]) -> dict[str, InputVersion]:
     }
 
 
-def _blockers(blockers: Sequence[Blocked]) -> dict[str, Any]:
+def blockers_of(blockers: Sequence[Blocked]) -> dict[str, Any]:
     return {
         "blockers": [
             Blocker(

@@ -51,10 +51,15 @@ class Run:
 
     @property
     def decides(self) -> bool:
-        """Its last end says something about freshness: not a preview, nor a cancelled run, nor a failed backfill."""
-        if self.mode is Mode.PREVIEW or self.end_status in (None, RunStatus.CANCELLED):
-            return False
-        return not (self.end_status is RunStatus.FAILED and self.trigger is Trigger.BACKFILL)
+        """Its last end says something about freshness: not a preview, nor a cancelled run, nor a backfill, whose end
+        would hide how today's runs ended.
+        """
+        return self.counts_today and self.end_status not in (None, RunStatus.CANCELLED)
+
+    @property
+    def counts_today(self) -> bool:
+        """A preview makes nothing that others could read, and a backfill is about the past."""
+        return self.mode is not Mode.PREVIEW and self.trigger is not Trigger.BACKFILL
 
 
 @dataclass(frozen=True, slots=True)

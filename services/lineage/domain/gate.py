@@ -20,10 +20,13 @@ from runtide_schemas.vocabulary import (
     FlowStatus,
     Gate,
     InstanceStatus,
+    RequestStatus,
     RunType,
+    Trigger,
     run_type_of,
 )
 
+from services.lineage.domain.backfill import Range
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.lateness import sessions_late
 from services.lineage.domain.world import Flow, Instance, Read, World
@@ -48,6 +51,8 @@ class State(StrEnum):
 class Request:
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
+    `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
+    its run, ended.
     """
 
     run_id: UUID
@@ -64,6 +69,19 @@ class Request:
     shown: tuple[tuple[str, str], ...] = ()
     number: int = 0
     seq: int = 0
+    trigger: Trigger = Trigger.MANUAL
+    backfill: Range | None = None
+    ended_as: str | None = None
+
+    @property
+    def waits_for_room(self) -> bool:
+        """A child of a backfill is never refused because its flow is busy, also where it forces its upstreams."""
+        return self.gate is Gate.WAIT or self.trigger is Trigger.BACKFILL
+
+    @property
+    def is_of_backfill(self) -> bool:
+        """A backfill or one of its children: about the past, so it stands for nothing that today waits for."""
+        return self.backfill is not None or self.trigger is Trigger.BACKFILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +151,11 @@ Decision = Admitted | Parked | Refused | Skipped | Expired
 
 def decide(world: World, request: Request, *, now: datetime) -> Decision:
     """The one answer to a request, as the world is."""
-    instance = world.instances.get(request.instance_id)
-    if instance is None:
-        who = request.instance_name or str(request.instance_id)
-        return Refused(Code.UNKNOWN_INSTANCE, f"no instance {who!r} is registered for tenant {world.tenant!r}")
-    if instance.retired_at is not None:
-        return Refused(Code.INSTANCE_RETIRED, f"{instance.name} is retired; registering it again revives it")
-    flow = _flow_meant(instance, request.kind)
-    if flow is None:
-        return Refused(Code.UNKNOWN_FLOW, _no_such_flow(instance, request.kind))
-    target = Target(
-        FlowKey(instance.instance_id, flow.kind),
-        instance.name,
-        run_type_of(instance.instance_type, flow.kind),
-        flow.deployment,
-    )
+    target = target_of(world, request)
+    if isinstance(target, Refused):
+        return target
+    flow = world.flow(target.flow)
+    assert flow is not None
     if request.gate is Gate.RECURSIVE:
         return Refused(
             Code.INVALID_COMMAND,
@@ -161,19 +169,44 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
     return _gated(world, request, target, flow, now)
 
 
+def target_of(world: World, request: Request) -> Target | Refused:
+    """The flow that is asked for, if it can be asked for at all."""
+    instance = world.instances.get(request.instance_id)
+    if instance is None:
+        who = request.instance_name or str(request.instance_id)
+        return Refused(Code.UNKNOWN_INSTANCE, f"no instance {who!r} is registered for tenant {world.tenant!r}")
+    if instance.retired_at is not None:
+        return Refused(Code.INSTANCE_RETIRED, f"{instance.name} is retired; registering it again revives it")
+    flow = _flow_meant(instance, request.kind)
+    if flow is None:
+        return Refused(Code.UNKNOWN_FLOW, _no_such_flow(instance, request.kind))
+    return Target(
+        FlowKey(instance.instance_id, flow.kind),
+        instance.name,
+        run_type_of(instance.instance_type, flow.kind),
+        flow.deployment,
+    )
+
+
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
     above, busy = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
     blockers = (*above, *busy)
-    passes = not busy if request.gate is Gate.FORCE else not blockers
+    forced = request.gate is Gate.FORCE
+    passes = not busy if forced else not blockers
     if passes:
         warning = f"forced although {_listed(above)}" if above else None
         return Admitted(target, inputs_of(world, target.flow), warning)
-    named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
-    if request.gate is not Gate.WAIT:
-        return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
+    if not request.waits_for_room:
+        return not_ready(world, target, blockers)
+    blockers = busy if forced else blockers
     if request.wait_until is not None and request.wait_until <= now:
         return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
     return Parked(target, blockers, request.wait_until)
+
+
+def not_ready(world: World, target: Target, blockers: tuple[Blocked, ...]) -> Refused:
+    named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
+    return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
 
 
 def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
@@ -242,14 +275,23 @@ def with_admitted(world: World, request: Request, decision: Admitted) -> World:
 
 def answered(request: Request, decision: Decision) -> Request:
     """The request after this decision was said."""
-    number = request.number + 1
+    after = replace(request, number=request.number + 1)
     match decision:
         case Parked():
-            return replace(request, state=State.PARKED, shown=decision.shown, number=number)
+            return replace(after, state=State.PARKED, shown=decision.shown)
         case Admitted():
-            return replace(request, state=State.ADMITTED, kind=decision.target.flow.kind, shown=(), number=number)
-        case _:
-            return replace(request, state=State.ENDED, shown=(), number=number)
+            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=())
+        case Refused():
+            return ended(after, RequestStatus.REFUSED)
+        case Skipped():
+            return ended(after, RequestStatus.SKIPPED)
+        case Expired():
+            return ended(after, RequestStatus.EXPIRED)
+
+
+def ended(request: Request, how: str) -> Request:
+    """The request when it is over: its place is free."""
+    return replace(request, state=State.ENDED, shown=(), ended_as=how)
 
 
 def is_news(request: Request, decision: Decision) -> bool:

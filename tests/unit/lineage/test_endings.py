@@ -107,12 +107,12 @@ def test_a_runs_snapshots_fold_by_seq(snapshots: list[Seen], status: str, end: s
         (seen(RunStatus.CANCELLED, 1), False),
         (seen(RunStatus.RUNNING, 1), False),
         (seen(RunStatus.FAILED, 1, trigger=Trigger.BACKFILL), False),
-        (seen(RunStatus.COMPLETED, 1, trigger=Trigger.BACKFILL), True),
+        (seen(RunStatus.COMPLETED, 1, trigger=Trigger.BACKFILL), False),
         (seen(RunStatus.COMPLETED, 1, mode=Mode.PREVIEW), False),
         (seen(RunStatus.FAILED, 1, mode=Mode.PREVIEW), False),
     ],
 )
-def test_a_preview_a_cancel_and_a_failed_backfill_say_nothing_about_freshness(snapshot: Seen, decides: bool) -> None:
+def test_a_preview_a_cancel_and_a_backfill_say_nothing_about_freshness(snapshot: Seen, decides: bool) -> None:
     assert folded(snapshot).decides is decides
 
 

@@ -14,13 +14,24 @@ from uuid import UUID, uuid4
 
 import httpx
 from pydantic import ValidationError
+from pydantic_core import to_json
+from runtide_schemas.backfills import Backfill
 from runtide_schemas.commands import CancelRun, SubmitRun
 from runtide_schemas.instances import InstanceStatusChanged, RegisterInstance
 from runtide_schemas.message import reason_of
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.runs import RunProgressed, RunStatusChanged
 from runtide_schemas.topics import REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS
-from runtide_schemas.vocabulary import FlowKind, Gate, Mode, instance_id_of, run_id_of
+from runtide_schemas.vocabulary import (
+    BackfillOrder,
+    BackfillStep,
+    FlowKind,
+    Gate,
+    Mode,
+    OnFailure,
+    instance_id_of,
+    run_id_of,
+)
 
 from runtide import settings as settings_module
 from runtide.api import Api
@@ -31,7 +42,7 @@ from runtide.platform import Platform
 from runtide.registration import Applied, Registrations, registration_of
 from runtide.runs import Run
 from runtide.settings import ClientSettings
-from runtide.submissions import Submissions, Via, as_json
+from runtide.submissions import Day, Submissions, Via, as_json
 
 E = TypeVar("E", Mode, Gate)
 
@@ -91,14 +102,42 @@ class Runtide(Submissions):
         command = self._command(
             instance, flow_kind, parameters, mode, gate, skip_if_ready, wait_until, command_id or str(uuid4())
         )
-        asked_at = datetime.now(UTC)
-        assert command.command_id is not None
-        if (via or self._default_via()) == "kafka":
-            await self.log.publish(command, message_id=command.command_id)
-        else:
-            await self._post(command)
-        run_id = run_id_of(self.tenant, command.command_id)
-        return Run(self, run_id, since=None if command_id else asked_at, asked=command)
+        return await self._send(command, is_new=command_id is None, via=via)
+
+    async def backfill(
+        self,
+        instance: str,
+        flow_kind: FlowKind | str | None = None,
+        *,
+        start: Day,
+        end: Day,
+        step: BackfillStep | str | None = None,
+        max_open: int = 1,
+        order: BackfillOrder | str = BackfillOrder.OLDEST_FIRST,
+        parameter: str = "data_date",
+        on_failure: OnFailure | str = OnFailure.STOP,
+        parameters: Mapping[str, Any] | None = None,
+        mode: Mode | str = Mode.INCREMENTAL,
+        gate: Gate | str = Gate.STRICT,
+        command_id: str | None = None,
+        via: Via | None = None,
+    ) -> Run:
+        """Ask for one run per date from `start` to `end`, both included; `max_open` of them at once.
+
+        Each gets its date as `parameter`. Without `step` the dates are sessions where the instance's date rule counts
+        in them, else days. What comes back is followed like a run: `updates()` say how far it is, `result()` ends when
+        every date is done, and raises RunFailed where one is not. `cancel()` stops the whole.
+
+        Raises: as `submit_run`.
+        """
+        asked = {
+            "start": start, "end": end, "step": step, "max_open": max_open, "order": order, "parameter": parameter,
+            "on_failure": on_failure,
+        }  # fmt: skip
+        command = self._command(
+            instance, flow_kind, parameters, mode, gate, False, None, command_id or str(uuid4()), backfill=asked
+        )
+        return await self._send(command, is_new=command_id is None, via=via)
 
     def attach(self, run_id: UUID | str) -> Run:
         """A run that somebody else asked for, or we earlier."""
@@ -234,6 +273,8 @@ class Runtide(Submissions):
         skip_if_ready: bool,
         wait_until: datetime | None,
         command_id: str,
+        *,
+        backfill: Mapping[str, Any] | None = None,
     ) -> SubmitRun:
         try:
             return SubmitRun(
@@ -247,13 +288,27 @@ class Runtide(Submissions):
                 gate=_word(Gate, gate, "gate"),
                 skip_if_ready=skip_if_ready,
                 wait_until=wait_until,
+                backfill=Backfill.model_validate_json(to_json(backfill)) if backfill else None,
             )
         except ValidationError as error:
             raise InvalidCommand(f"the request is not valid: {reason_of(error)}") from None
 
+    async def _send(self, command: SubmitRun, *, is_new: bool, via: Via | None) -> Run:
+        """`is_new`: nobody has used its id before, so nothing about it is older than now."""
+        asked_at = datetime.now(UTC)
+        assert command.command_id is not None
+        if (via or self._default_via()) == "kafka":
+            await self.log.publish(command, message_id=command.command_id)
+        else:
+            await self._post(command)
+        run_id = run_id_of(self.tenant, command.command_id)
+        return Run(self, run_id, since=asked_at if is_new else None, asked=command)
+
     async def _post(self, command: SubmitRun) -> None:
         """A refusal is no error here: it is how the run ends, whichever way it was asked for."""
-        body = command.model_dump(mode="json", exclude={"type", "tenant", "actor", "command_id", "trigger"})
+        body = command.model_dump(
+            mode="json", exclude={"type", "tenant", "actor", "command_id", "trigger", "parent_run_id"}
+        )
         try:
             await self.api.call(
                 "submission",

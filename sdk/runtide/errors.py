@@ -14,7 +14,7 @@
     ├── RunEnded                the request or run ended, and not with success; carries `run_id` and `snapshot`
     │   ├── RunRefused          it was not admitted; `code`, `blockers`
     │   │   └── UpstreamNotReady  because of what lies upstream
-    │   ├── RunFailed           it ran, or could not be launched; `error`
+    │   ├── RunFailed           it ran, or could not be launched; `error`. A backfill: some date is not done
     │   ├── RunCancelled        somebody cancelled it
     │   └── RunExpired          it waited until its deadline; `blockers`
     ├── WaitTimedOut            we stopped waiting; the run goes on
@@ -115,7 +115,7 @@ class UpstreamNotReady(RunRefused):
 
 
 class RunFailed(RunEnded):
-    """It ran and failed, or it could not be launched."""
+    """It ran and failed, or it could not be launched; or it is a backfill, and not every date of it is done."""
 
     def __init__(
         self, message: str, snapshot: RequestStatusChanged | RunStatusChanged, *, error: RunError | None = None

@@ -45,6 +45,14 @@ class Update:
         return self.snapshot.occurred_at
 
 
+def _percent(request: RequestStatusChanged) -> float | None:
+    """Of a backfill: how many of its dates have ended, however they did."""
+    progress = request.progress
+    if progress is None or not progress.total:
+        return None
+    return 100 * (progress.done + progress.failed + progress.cancelled) / progress.total
+
+
 class Following:
     """Folds messages about one run id into updates."""
 
@@ -90,6 +98,7 @@ class Following:
         return Update(
             snapshot=request,
             status=request.status,
+            progress_pct=_percent(request),
             message=request.message or request.warning,
             blockers=tuple(request.blockers),
             is_end=request.status.is_end,

@@ -39,7 +39,9 @@ _FOLLOWED = (REQUESTS_STATUS, RUNS_STATUS, RUNS_PROGRESS)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A success: `completed`, or `skipped` because everything was ready already (then there is no run)."""
+    """A success: `completed`, `skipped` because everything was ready already (then there is no run), or `finished`: a
+    backfill whose every date is done.
+    """
 
     run_id: UUID
     status: RequestStatus | RunStatus
@@ -123,7 +125,7 @@ class Run:
             case RunStatus.COMPLETED, RunStatusChanged():
                 made = {name: Artifact(self._client, self.id, name, ref) for name, ref in snapshot.artifacts.items()}
                 return Result(self.id, end.status, snapshot, made)
-            case RequestStatus.SKIPPED, _:
+            case ((RequestStatus.SKIPPED | RequestStatus.FINISHED), _):
                 return Result(self.id, end.status, snapshot, {})
             case RequestStatus.REFUSED, RequestStatusChanged():
                 kind = errors.UpstreamNotReady if snapshot.code is Code.UPSTREAM_NOT_READY else errors.RunRefused
@@ -134,6 +136,8 @@ class Run:
                 raise errors.RunCancelled(f"run {self.id} was cancelled", snapshot)
             case RequestStatus.LAUNCH_FAILED, RequestStatusChanged():
                 raise errors.RunFailed(f"it could not be launched: {snapshot.code}: {said}", snapshot)
+            case RequestStatus.FAILED, RequestStatusChanged():
+                raise errors.RunFailed(f"the backfill failed: {snapshot.code}: {said}", snapshot)
             case _:
                 error = snapshot.error if isinstance(snapshot, RunStatusChanged) else None
                 shown = f"{error.type}: {error.message}" if error else said
@@ -205,6 +209,7 @@ class Run:
             "flow_kind": (asked.flow_kind, request.flow_kind),
             "mode": (asked.mode, request.mode),
             "gate": (asked.gate, request.gate),
+            "backfill": (asked.backfill, request.backfill),
             "parameters": (
                 asked.model_dump(mode="json")["parameters"],
                 request.parameters if request.gate is not None else None,

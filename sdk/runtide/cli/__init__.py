@@ -1,6 +1,7 @@
 """The command line `runtide`.
 
-Exit codes: 0 completed or skipped, 1 failed, 2 usage, 3 refused, 4 cancelled or expired, 124 timed out, 130 detached.
+Exit codes: 0 completed, skipped or finished, 1 failed, 2 usage, 3 refused, 4 cancelled or expired, 124 timed out, 130
+detached.
 """
 
 from __future__ import annotations
@@ -10,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from runtide.cli import apply, calendars, dead_letters, delay, doctor, lists, restatements, submit, topics, watch
+from runtide.cli import (
+    apply,
+    backfill,
+    calendars,
+    dead_letters,
+    delay,
+    doctor,
+    lists,
+    restatements,
+    submit,
+    topics,
+    watch,
+)
 from runtide.cli.session import Exit
 
 app = typer.Typer(
@@ -19,12 +32,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Ask for runs, follow them, and see what is fresh. Exit codes: 0 completed or skipped, 1 failed, 2 usage, "
-    "3 refused, 4 cancelled or expired, 124 timed out.",
+    help="Ask for runs, follow them, and see what is fresh. Exit codes: 0 completed, skipped or finished, 1 failed, "
+    "2 usage, 3 refused, 4 cancelled or expired, 124 timed out.",
 )
 for _command in (
     apply.apply,
     submit.submit,
+    backfill.backfill,
     watch.watch,
     lists.requests,
     lists.runs,

@@ -60,6 +60,7 @@ def ended(out: Output, result: Result) -> Exit:
                 "type": "result",
                 "run_id": result.run_id,
                 "status": result.status,
+                "progress": getattr(result.snapshot, "progress", None),
                 "metrics": result.metrics,
                 "artifacts": {name: artifact.ref for name, artifact in result.artifacts.items()},
             },
@@ -165,5 +166,6 @@ def sentence(update: Update) -> str:
 def _aside(update: Update) -> str:
     blocked = f"waits for {', '.join(b.name for b in update.blockers)}" if update.blockers and not update.is_end else ""
     sub_state = getattr(update.snapshot, "sub_state", None)
-    said = (sub_state, update.step, update.detail, blocked or update.message)
+    is_backfill = getattr(update.snapshot, "progress", None) is not None  # its blockers are its own children
+    said = (sub_state, update.step, update.detail, update.message if is_backfill else blocked or update.message)
     return " · ".join(str(part) for part in said if part)

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 STYLES = {
-    "completed": "green", "ready": "green", "ok": "green", "unchanged": "dim", "skipped": "cyan",
+    "completed": "green", "finished": "green", "ready": "green", "ok": "green", "unchanged": "dim", "skipped": "cyan",
     "running": "blue", "launched": "blue", "admitted": "blue", "new": "green", "changed": "yellow",
     "parked": "yellow", "stale": "yellow", "warning": "yellow", "pending": "dim", "requested": "dim",
     "failed": "red", "refused": "red", "launch_failed": "red", "error": "red", "expired": "magenta",

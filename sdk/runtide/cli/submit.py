@@ -68,7 +68,7 @@ def submit(
         if wait:
             out.line(f"run {run.id}")
             return await follow(client, run, out, label=label, timeout_seconds=timeout)
-        return await _until_decided(client, run, out)
+        return await until_decided(client, run, out)
 
     with_client(out, command, on_interrupt=lambda: come_back(submitted[0] if submitted else None))
 
@@ -123,7 +123,7 @@ def come_back(run_id: object) -> str:
     return f"\ndetached; the run goes on. Come back with: runtide watch {run_id}"
 
 
-async def _until_decided(client: Runtide, run: Run, out: Output) -> Exit:
+async def until_decided(client: Runtide, run: Run, out: Output) -> Exit:
     """The first word on it, so that a refusal is seen where it was asked for."""
     status: str | None = None
     try:

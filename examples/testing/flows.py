@@ -21,8 +21,11 @@ def sleeper(
     metrics: dict[str, Any] | None = None,
     empty: bool = False,
     roles: list[str] | None = None,
+    data_date: str | None = None,
+    fail_on: list[str] | None = None,
 ) -> None:
-    """Sleeps in steps, reports each, then completes or raises: with `fail`, and in the first `fail_attempts` attempts.
+    """Sleeps in steps, reports each, then completes or raises: with `fail`, in the first `fail_attempts` attempts, and
+    on the dates of `fail_on`.
 
     Without digest every run is a change.
     """
@@ -32,10 +35,10 @@ def sleeper(
         for step in range(steps):
             run.progress(100 * step / steps, step=f"step {step + 1}", detail=mode)
             time.sleep(seconds / steps)
-        if fail or (run.attempt or 1) <= fail_attempts:
+        if fail or (run.attempt or 1) <= fail_attempts or data_date in (fail_on or ()):
             raise RuntimeError("told to fail")
         run.progress(100, step="done")
-        run.complete(metrics=metrics or {}, digest=digest, last_data_date=last_data_date, empty=empty)
+        run.complete(metrics=metrics or {}, digest=digest, last_data_date=last_data_date or data_date, empty=empty)
 
 
 retrying = sleeper.with_options(name="retrying", retries=2, retry_delay_seconds=1)

@@ -15,7 +15,7 @@ from tests.support.kafka import Kafka
 
 RUNTIDE = uuid.uuid5(uuid.NAMESPACE_URL, "https://runtide.example/ns")
 ENDS = ("completed", "failed", "cancelled")
-REQUEST_ENDS = ("refused", "skipped", "expired", "cancelled", "launch_failed")
+REQUEST_ENDS = ("refused", "skipped", "expired", "cancelled", "launch_failed", "finished", "failed")
 
 
 def run_id_of(tenant: str, command_id: str) -> str:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
-from runtide_schemas.vocabulary import RequestStatus
+from runtide_schemas.vocabulary import RequestStatus, Trigger
 
 from services.lineage import settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
@@ -209,6 +209,8 @@ def _heard(
         return replace(known, seq=message.seq)
     if known is not None and over is not None:
         return replace(gate.ended(known, over), seq=message.seq)
+    if asked is not None and over is not None and asked.trigger is Trigger.BACKFILL:
+        return gate.ended(asked, over)  # its backfill, which is forgotten too, will want to know
     if asked is None or over is not None:
         return None
     if message.status in (RequestStatus.ADMITTED, RequestStatus.LAUNCHED):

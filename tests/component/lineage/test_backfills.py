@@ -365,6 +365,33 @@ async def test_a_restart_and_the_log_read_again_from_its_start_begin_no_date_twi
     await own.close()
 
 
+async def test_a_database_that_forgot_it_all_asks_for_no_date_that_it_had_not_asked_for(world: World) -> None:
+    """Restored from before the backfill: the log is read again, and dates asked for again keep their ids."""
+    own = await World({**world.env, "RUNTIDE_POSTGRES_DSN": world.dsn}).open()
+    lineage = await own.start("lineage")
+    told = Backfilled(lineage)
+    await told.register("prices", type="DatasetInstance", flow={"max_open_runs": 2})
+    parent = await told.backfill("prices", max_open=2, on_failure="continue")
+    await told.done(parent, "prices", WEEK[0])
+    await told.request(await told.child(parent, "prices", WEEK[1]), "cancelled")
+    await told.submitted(parent, WEEK[3])
+    before = set(await told.days_submitted(parent))
+    await lineage.stop()
+    for table in ("open_requests", "backfill_dates", "decisions", "due"):
+        await lineage.rows(f"delete from {table}")
+    await lineage.rows("update tenants set revision = revision + 1")
+    await lineage.rows("update consumer_offsets set next_offset = 0")
+    told.lineage = again = await own.start("lineage", migrated=True)
+    assert set(await told.days_submitted(parent)) == before
+    for day in WEEK[2:]:
+        await told.done(parent, "prices", day)
+    over = await told.says(parent, done=4, cancelled=1, open=0)
+    assert over["type"] == "request.finished"
+    assert set(await told.days_submitted(parent)) == set(WEEK)
+    await again.stop()
+    await own.close()
+
+
 async def _stands(told: Backfilled) -> dict[str, Any]:
     """All that lineage said of backfills and their children, and where their dates stand."""
     await told.is_quiet()

@@ -21,7 +21,9 @@ Followed = RequestStatusChanged | RunStatusChanged | RunProgressed
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One step of the story. `status` is the request's until it is launched, the run's from then on."""
+    """One step of the story. `status` is the request's until it is launched, the run's from then on. `blockers` are
+    none of a backfill, which is held up by nothing but its own dates.
+    """
 
     snapshot: Followed
     status: RequestStatus | RunStatus
@@ -100,7 +102,7 @@ class Following:
             status=request.status,
             progress_pct=_percent(request),
             message=request.message or request.warning,
-            blockers=tuple(request.blockers),
+            blockers=() if request.progress else tuple(request.blockers),
             is_end=request.status.is_end,
         )
 

@@ -61,6 +61,27 @@ async def test_five_sessions_two_at_a_time_run_in_order_and_end_as_one(platform:
     assert {field: after[field] for field in unmoved} == {field: today[field] for field in unmoved}
 
 
+async def test_kill_9_of_lineage_and_submission_in_the_middle_begins_no_date_twice(
+    platform: Platform, name: str, stack: Any
+) -> None:
+    await ready(platform, name)
+    parent = await platform.submit(name, gate="wait", parameters={"seconds": 0.4}, backfill=RANGE)
+    for done, victim in enumerate(("lineage", "submission"), start=1):
+        await platform.follower.until(
+            "requests.status.v1",
+            lambda m, done=done: m["run_id"] == parent and m["progress"] and m["progress"]["done"] >= done,
+        )
+        await stack.kill(victim)
+        await stack.start(victim)
+    finished = await platform.ended(parent, within_seconds=240)
+    assert (finished["status"], finished["message"]) == ("finished", "5 of 5 done")
+    for run_id in (parent, *children(platform, parent)):
+        told = platform.follower.of_run("requests.status.v1", run_id)
+        assert contiguous([snapshot["seq"] for snapshot in told])
+    for run_id in children(platform, parent):
+        assert len(await platform.flow_runs(run_id)) == 1
+
+
 async def test_a_failed_date_ends_the_whole_as_failed_and_is_no_error_of_today(platform: Platform, name: str) -> None:
     await ready(platform, name)
     parameters = {"seconds": 0.1, "fail_on": [WEEK[1]]}

@@ -166,6 +166,5 @@ def sentence(update: Update) -> str:
 def _aside(update: Update) -> str:
     blocked = f"waits for {', '.join(b.name for b in update.blockers)}" if update.blockers and not update.is_end else ""
     sub_state = getattr(update.snapshot, "sub_state", None)
-    is_backfill = getattr(update.snapshot, "progress", None) is not None  # its blockers are its own children
-    said = (sub_state, update.step, update.detail, update.message if is_backfill else blocked or update.message)
+    said = (sub_state, update.step, update.detail, blocked or update.message)
     return " · ".join(str(part) for part in said if part)

@@ -159,6 +159,8 @@ async def _submit(
             command = _command(change.world, request, piece)
             change.put(translation.request_for(command, run_id, work.now))
             outcome.messages.append((command, change.because.get(request.run_id)))
+            ref = translation.ask_ref(request.tenant, piece.command_id(request.run_id))
+            work.schedule(conclusion.ASK_AGAIN, ref, work.now + conclusion.PATIENCE)
     await work.store.backfills.set_states(request.run_id, {run_id: DateState.OPEN for _, run_id in pieces})
     return any(child.state is State.ENDED for child in known.values())
 
@@ -181,6 +183,17 @@ def _command(world: World, request: Request, piece: Piece) -> SubmitRun:
         trigger=Trigger.BACKFILL,
         parent_run_id=request.run_id,
     )
+
+
+async def asked_again(change: Change, ref: str, work: Work[LineageStore]) -> SubmitRun | None:
+    """The command behind such a name (`translation.ask_ref`), the same as it was; None: its backfill is over."""
+    _, _, parent, day = ref.split("/", 3)
+    request = change.requests.get(UUID(parent))
+    if request is None or request.backfill is None:
+        return None
+    open_ones = await work.store.backfills.in_state(request.run_id, DateState.OPEN, limit=MOST_OPEN)
+    pieces = [piece for piece, _ in open_ones if str(piece.first) == day]
+    return _command(change.world, request, pieces[0]) if pieces else None
 
 
 async def _cancel(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> None:

@@ -15,7 +15,7 @@ from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus, Trigger
 
-from services.lineage import settlement, superseding, translation, wiring
+from services.lineage import backfills, settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain import gate
 from services.lineage.domain.definition import Rejected
@@ -174,10 +174,16 @@ async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
 
 async def on_asks_unheard(due: Sequence[Due], work: LineageWork) -> None:
     """Ask once more for what submission has not announced: the same command, so that it stays one request."""
-    asked = {one.ref: translation.asked_again(one.ref) for one in due}
-    requests = await work.store.requests([run_id for _, run_id in asked.values()])
-    for ref, (command, run_id) in asked.items():
-        if run_id in requests and requests[run_id].state is State.ASKED:
+    run_ids = {one.ref: translation.run_of_ask(one.ref) for one in due}
+    requests = await work.store.requests(run_ids.values())
+    unheard = [ref for ref, run_id in run_ids.items() if run_id in requests and requests[run_id].state is State.ASKED]
+    changes = await _loaded({translation.tenant_of_ask(ref) for ref in unheard}, work)
+    for ref in unheard:
+        if translation.is_of_backfill(ref):
+            command = await backfills.asked_again(changes[translation.tenant_of_ask(ref)], ref, work)
+        else:
+            command = translation.asked_again(ref)
+        if command is not None:
             work.publish(command)
             work.schedule(ASK_AGAIN, ref, work.now + PATIENCE)
 

@@ -201,10 +201,19 @@ def tenant_of_ask(ref: str) -> str:
     return ref.partition("/")[0]
 
 
-def asked_again(ref: str) -> tuple[SubmitRun, UUID]:
-    """The command behind such a name, the same as it was."""
+def run_of_ask(ref: str) -> UUID:
+    tenant, _, command_id = ref.partition("/")
+    return run_id_of(tenant, command_id)
+
+
+def is_of_backfill(ref: str) -> bool:
+    return ref.split("/", 2)[1] == Trigger.BACKFILL
+
+
+def asked_again(ref: str) -> SubmitRun:
+    """The command for an automatic refresh behind such a name, the same as it was."""
     tenant, _, instance_id, kind, change = ref.split("/", 4)
-    return submission_of(tenant, Ask(FlowKey(UUID(instance_id), FlowKind(kind)), change))
+    return submission_of(tenant, Ask(FlowKey(UUID(instance_id), FlowKind(kind)), change))[0]
 
 
 def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:

@@ -253,6 +253,26 @@ async def test_a_retired_instance_ends_its_backfill_by_name_when_the_open_ones_h
     assert "prices is retired" in over["message"]
 
 
+async def test_a_date_that_submission_never_announces_is_asked_for_again(told: Backfilled) -> None:
+    await told.register("prices", type="DatasetInstance")
+    parent = await told.backfill("prices", request={"parameters": {"window": 20}})
+    asked = await told.submitted(parent, WEEK[0])
+
+    async def both() -> list[dict[str, Any]]:
+        found = of(await told.about("runs.commands.v1"), parent_run_id=parent)
+        return found if len(found) == 2 else []
+
+    await told.lineage.rows("update due set due_at = now() where ref like $1", f"{told.tenant}/backfill/%")
+    assert await eventually(both) == [asked, asked]
+    await told.done(parent, "prices", WEEK[0])
+    second = await told.submitted(parent, WEEK[1])
+    await told.request(parent, "cancelled")
+    await told.lineage.rows("update due set due_at = now() where ref like $1", f"{told.tenant}/backfill/%")
+    await eventually(lambda: told.lineage.rows("select 1 where not exists (select 1 from due where ref like $1)",
+                                               f"{told.tenant}/backfill/%"))  # fmt: skip
+    assert of(await told.about("runs.commands.v1"), command_id=second["command_id"]) == [second]  # it is over
+
+
 async def test_an_ordinary_request_that_waits_goes_before_the_next_child(told: Backfilled) -> None:
     await told.register("prices", type="DatasetInstance")
     parent = await told.backfill("prices")

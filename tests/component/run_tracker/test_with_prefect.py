@@ -3,6 +3,7 @@
 Flow runs are moved through their states by REST, as a worker would, so nothing has to be executed.
 """
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -214,7 +215,8 @@ async def test_when_many_vanish_at_once_nothing_is_marked_as_lost(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:
     gone = [str(uuid.uuid4()) for _ in range(12)]
-    runs = [(await launch(world, prefect, orchestrator_run_id=flow_run_id))[0] for flow_run_id in gone]
+    launches = (launch(world, prefect, orchestrator_run_id=flow_run_id) for flow_run_id in gone)
+    runs = [run_id for run_id, _ in await asyncio.gather(*launches)]  # at once: between two sweeps
 
     async def refused() -> bool:
         [marked] = await tracker.rows("select refused from sweeps")
@@ -236,6 +238,7 @@ async def test_the_sweep_finds_what_the_event_stream_lost(
         return len(of(await world.kafka.all("prefect.flow-run-states.v1"), flow_run_id=flow_run_id)) >= 4
 
     await eventually(seen, what="the flow run's states")
+    await tracker.settled()
     # As if no event had ever come: the run is linked after its states were forgotten.
     await world.rows("run_tracker", "delete from observations where flow_run_id = $1", uuid.UUID(flow_run_id))
     run_id, _ = await launch(world, prefect, orchestrator_run_id=flow_run_id)

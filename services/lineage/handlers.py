@@ -215,7 +215,7 @@ def _heard(
 async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None:
     """New flows get the facts of runs that were there before them."""
     for change in changes:
-        await settlement.settle(change, settlement.beginning(change), work)
+        await settlement.settle_new(change, work)
     followed = await superseding.follow(changes, work)
     await conclude(changes, work)
     await superseding.say(followed, work)

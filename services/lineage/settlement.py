@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -97,7 +97,7 @@ async def remember(result: Folded, changes: Mapping[str, Change], work: Work[Lin
             if run.flow in froms and run.tenant == tenant:
                 _name_root(change, received, run, before.flow(run.flow) != change.world.flow(run.flow))
         for key in froms:
-            _mark_changed(change, key)
+            _mark_changed(change, key, result.withdrawn)
     return await _tell_reads(result, changes, assumed, work) if result.ended else set()
 
 
@@ -182,7 +182,7 @@ def _name_root(change: Change, received: Received[RunStatusChanged], run: Run, d
         change.roots[run.flow] = Root(f"{run.run_id}/{message.seq}", changed=False, run_id=run.run_id)
 
 
-def _mark_changed(change: Change, key: FlowKey) -> None:
+def _mark_changed(change: Change, key: FlowKey, withdrawn: Collection[UUID]) -> None:
     root, was, now = change.roots.get(key), change.stored.world.flow(key), change.world.flow(key)
     if root is None or now is None:
         return
@@ -190,7 +190,8 @@ def _mark_changed(change: Change, key: FlowKey) -> None:
     after = now.version.version_id if now.version else None
     said = change.because[root.run_id].message.status if root.run_id else None
     version_id = after if said is RunStatus.COMPLETED else None
-    change.roots[key] = replace(root, changed=before != after, version_id=version_id)
+    taken_back = was is not None and was.version is not None and was.version.run_id in withdrawn
+    change.roots[key] = replace(root, changed=before != after, itself=taken_back, version_id=version_id)
 
 
 def affected(changes: Iterable[Change], received: Received[RunStatusChanged]) -> FlowKey | None:
@@ -204,7 +205,12 @@ def affected(changes: Iterable[Change], received: Received[RunStatusChanged]) ->
     return None
 
 
-def beginning(change: Change) -> dict[FlowKey, datetime]:
-    """The flows that were not there before this batch: all of their past counts."""
+async def settle_new(change: Change, work: Work[LineageStore]) -> None:
+    """Flows that were not there before this batch get the facts of runs that were: their versions are news below."""
     stored = change.stored.world
-    return {key: BEGINNING for key in change.world.flow_keys() if stored.flow(key) is None}
+    new = {key: BEGINNING for key in change.world.flow_keys() if stored.flow(key) is None}
+    await settle(change, new, work)
+    for key in new:
+        flow = change.world.flow(key)
+        if flow is not None and flow.version is not None:
+            change.roots[key] = replace(change.roots[key], changed=True)

@@ -258,8 +258,6 @@ def _not_available(upstream: Upstream) -> str | None:
     """Options that come with the complete gate are refused by name, never half kept."""
     if upstream.kind is EdgeKind.SCHEMA:
         return f"edge kind {upstream.kind.value!r} (to {upstream.name}) is not available yet"
-    if upstream.optional:
-        return f"optional edges (to {upstream.name}) are not available yet"
     return None
 
 

@@ -216,12 +216,14 @@ def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
 
 
 def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
-    """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets."""
+    """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets. What
+    does not gate and has no version is not read.
+    """
     reads = []
     for edge in world.graph.into(key):
         upstream = world.flow(edge.upstream)
-        if upstream is not None:
-            version = upstream.version
+        version = upstream.version if upstream else None
+        if upstream is not None and (version is not None or edge.gates):
             reads.append(
                 Read(
                     edge.role,
@@ -265,9 +267,12 @@ def flow_asked(world: World, request: Request) -> FlowKey:
 
 
 def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """What a decision saw: the flow itself and each flow above, nearest first, with its status and version."""
+    """What a decision saw: the flow itself, what it reads without waiting for it, and each flow above, nearest first,
+    with its status and version.
+    """
     key = flow_asked(world, request)
-    for upstream in (key, *world.graph.above(key)):
+    ungated = (edge.upstream for edge in world.graph.into(key) if not edge.gates)
+    for upstream in dict.fromkeys((key, *ungated, *world.graph.above(key))):
         flow = world.flow(upstream)
         version = flow.version if flow else None
         seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}

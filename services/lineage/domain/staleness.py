@@ -3,6 +3,9 @@
 Staleness by version is a state, not a wave: a flow is stale while what it read is not what is current above it, or
 while something above it is stale by version itself. So nothing is stored that could be lost, and a confirmed version
 makes its readers ready again without a run.
+
+Who is asked to run again follows from the state too: whoever has something new to read now, and whoever waits for one
+of those through a gating edge. A reader that does not wait (its edge is optional) is asked when there is a new version.
 """
 
 from __future__ import annotations
@@ -23,14 +26,16 @@ from services.lineage.domain.world import Cause, Flow, Instance, Version, World,
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A flow whose facts moved. `changed`: it has another version or definition than before, so that those below must
-    run again. `appeared`: it was not there before, and those that named it are asked how they are. Else (it started,
-    failed, was confirmed) they are asked only if it is no longer stale. `ref` names the change, the same whenever it is
-    told.
+    """A flow whose facts moved. `changed`: it has another version than before, so that those below must run again.
+    `itself`: it is defined or wired otherwise, or its version was taken back; if that makes it stale, it must run again
+    too. `appeared`: it was not there before, and those that named it are asked how they are. Else (it started, failed,
+    was confirmed) they are asked only if it is no longer stale. `run_id`: the run that moved it, if one did. `ref`
+    names the change, the same whenever it is told.
     """
 
     ref: str
     changed: bool
+    itself: bool = False
     appeared: bool = False
     run_id: UUID | None = None
     version_id: UUID | None = None
@@ -47,8 +52,8 @@ class Ask:
 @dataclass(frozen=True, slots=True)
 class Restated:
     """The world after the pass. `causes`: instance → why it may have moved. `newly_stale`: root → the flows that
-    turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` below a change, whether it turned
-    stale now or was so before.
+    turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` that a change makes run again,
+    whether it turned stale now or was so before.
     """
 
     world: World
@@ -233,7 +238,7 @@ def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowK
 def _causes(before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:
     """Instance → its cause: its own root first, else the nearest above. Only of roots and of what moved."""
     causes: dict[UUID, Cause] = {}
-    for key in (*sorted(roots, key=lambda key: not roots[key].changed), *reach.parents):
+    for key in (*sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself)), *reach.parents):
         now = after.instances.get(key.instance_id)
         if key.instance_id in causes or now is None or (key not in roots and now is before.instances[key.instance_id]):
             continue
@@ -265,7 +270,30 @@ def _asks(world: World, roots: Mapping[FlowKey, Root]) -> Iterable[Ask]:
     """Also those that the pass did not come to: whoever is stale already may have nothing waiting for it."""
     if not world.refreshing:
         return
-    reach = world.graph.below([key for key, root in roots.items() if root.changed])
-    for key in reach.parents:
-        if key in world.refreshing and world.flow(key) is not None:
-            yield Ask(key, roots[reach.path_to(key)[0]].ref)
+    first = _must_run(world, roots)
+    again = [key for key, origin in first.items() if key == origin]
+    yield from (Ask(key, roots[key].ref) for key in again if key in world.refreshing)
+    reach = world.graph.waiting_for([*first, *(key for key, root in roots.items() if root.changed)])
+    for key in dict.fromkeys((*first, *reach.parents)):
+        if key in world.refreshing and key not in again and world.flow(key) is not None:
+            start = reach.path_to(key)[0]
+            yield Ask(key, roots[first.get(start, start)].ref)
+
+
+def _must_run(world: World, roots: Mapping[FlowKey, Root]) -> dict[FlowKey, FlowKey]:
+    """Flow → the root that makes it run, of the roots themselves and of those that read one without waiting for it. No
+    run makes its own flow run again.
+    """
+    found = {key: key for key, root in roots.items() if root.itself and _lacks_a_run(world.flow(key), root)}
+    for key, root in roots.items():
+        for edge in world.graph.out_of(key) if root.changed else ():
+            if edge.propagates and not edge.gates:
+                found.setdefault(edge.downstream, key)
+    return found
+
+
+def _lacks_a_run(flow: Flow | None, root: Root) -> bool:
+    """It is stale by version, or the only version that it had was taken back. What failed is for people to mend."""
+    if flow is None or (root.run_id is not None and flow.newest_end_failed):
+        return False
+    return flow.stale_by_version is not None or (flow.version is None and root.run_id is not None)

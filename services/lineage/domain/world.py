@@ -416,7 +416,7 @@ def edges_into(instance: Instance, instances: Mapping[UUID, Instance]) -> Iterat
                 continue  # "all of one's own flows" that read another flow of this instance: not that flow itself
             if (source, target, upstream.kind) not in seen:
                 seen.add((source, target, upstream.kind))
-                yield Edge(source, target, upstream.kind, upstream.role, max_lag=upstream.max_lag)
+                yield Edge(source, target, upstream.kind, upstream.role, upstream.optional, upstream.max_lag)
     training = FlowKey(instance.instance_id, FlowKind.TRAINING)
     inference = FlowKey(instance.instance_id, FlowKind.INFERENCE)
     said = any(source == training and target == inference for source, target, _ in seen)

@@ -42,7 +42,6 @@ def kept(answer: Instance | Rejected) -> Instance:
         (world("x -> b -> c"), "x", {"upstreams": (upstream("c"),)}, "cycle: "),
         (world("b -> c"), "x", {"upstreams": (upstream("b", flow_kind=FlowKind.TRAINING),)}, "has no flow 'training'"),
         (EMPTY, "x", {"upstreams": (upstream("a", flows=(FlowKind.TRAINING,)),)}, "x has: refresh"),
-        (EMPTY, "x", {"upstreams": (upstream("a", optional=True),)}, "not available yet"),
         (EMPTY, "x", {"upstreams": (upstream("a", kind=EdgeKind.SCHEMA),)}, "not available yet"),
     ],
 )

@@ -49,16 +49,21 @@ def upstream(name: str, **fields: object) -> Upstream:
     return Upstream(id_of(name), name, role=str(fields.pop("role", name)), **fields)  # type: ignore[arg-type]
 
 
-def instance(name: str, *upstreams: str, kinds: Sequence[FlowKind] = (REFRESH,), type: InstanceType | None = None,
-             on_upstream: OnUpstream = OnUpstream.NOTIFY, max_open_runs: int = 1) -> Instance:  # fmt: skip
+def instance(name: str, *upstreams: str | Upstream, kinds: Sequence[FlowKind] = (REFRESH,),
+             type: InstanceType | None = None, on_upstream: OnUpstream = OnUpstream.NOTIFY,
+             max_open_runs: int = 1) -> Instance:  # fmt: skip
     return Instance(
         id_of(name),
         TENANT,
         name,
         type or (InstanceType.MODEL if FlowKind.TRAINING in kinds else InstanceType.SIGNAL),
         tuple(Flow(kind, f"{kind}-{name}/prod", on_upstream, max_open_runs=max_open_runs) for kind in kinds),
-        tuple(upstream(each) for each in upstreams),
+        tuple(upstream(each) if isinstance(each, str) else each for each in upstreams),
     )
+
+
+def world_of(*instances: Instance) -> World:
+    return World(TENANT, {one.instance_id: one for one in instances})
 
 
 def world(*chains: str, on_upstream: OnUpstream = OnUpstream.NOTIFY) -> World:

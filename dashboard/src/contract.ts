@@ -188,6 +188,7 @@ export interface RunStatusChanged {
     [k: string]: InputVersion;
   };
   output_digest?: string | null;
+  schema_digest?: string | null;
   last_data_date?: string | null;
   rows_processed?: number | null;
   error?: RunError | null;

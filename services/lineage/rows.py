@@ -28,7 +28,7 @@ from sqlalchemy import RowMapping
 from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Upstream
+from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
 
@@ -39,7 +39,8 @@ from standings s join instances i using (instance_id) where {_SINCE} order by i.
 """
 FLOWS = f"""
 select f.*, s.answers, v.run_id as v_run_id, v.attempt as v_attempt, v.started_at as v_started_at,
-    v.ended_at as v_ended_at, v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms
+    v.ended_at as v_ended_at, v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms,
+    v.schema_digest as v_schema_digest, v.schema_since as v_schema_since
 from standings s join flows f using (instance_id) left join versions v on v.version_id = f.completion_id
 where {_SINCE} order by f.instance_id, f.place
 """
@@ -135,7 +136,8 @@ on conflict (version_id) do update set
     started_at = excluded.started_at, ended_at = excluded.ended_at, digest = excluded.digest,
     sealed_late = versions.sealed_late or (versions.digest is null and excluded.digest is not null),
     last_data_date = excluded.last_data_date, rows_processed = excluded.rows_processed,
-    artifact_version = excluded.artifact_version, reads = excluded.reads, withdrawn_at = null
+    artifact_version = excluded.artifact_version, reads = excluded.reads, withdrawn_at = null,
+    schema_digest = excluded.schema_digest
 """
 
 
@@ -241,6 +243,8 @@ def _flow_of(row: Row) -> Flow:
                 artifact_version=row["v_artifact_version"],
                 reads=_reads_of(row["v_reads"]),
                 confirms=row["v_confirms"],
+                schema_digest=row["v_schema_digest"],
+                schema_since=row["v_schema_since"],
             )
         )
     answer = row["answers"].get(row["kind"], (FlowStatus.NOT_INITIALIZED,))
@@ -275,9 +279,14 @@ def _reads_of(stored: Iterable[Mapping[str, Any]]) -> tuple[Read, ...]:
             _uuid(one["version_id"]),
             one["artifact_version"],
             Basis(one["basis"]),
+            _schema_of(one["schema"]) if one.get("schema") else None,
         )
         for one in stored
     )
+
+
+def _schema_of(stored: Mapping[str, Any]) -> Schema:
+    return Schema(stored["digest"], _uuid(stored["since"]))
 
 
 def _upstream_of(row: Row) -> Upstream:
@@ -457,9 +466,12 @@ def completion_row(run: Run, completion: Completion, now: datetime) -> dict[str,
                 "version_id": read.version_id,
                 "artifact_version": read.artifact_version,
                 "basis": read.basis,
+                **({"schema": read.schema._asdict()} if read.schema is not None else {}),
             }
             for read in completion.reads
         ],
+        "schema_digest": completion.schema_digest,
+        "schema_since": completion.schema_since,
     }
 
 
@@ -511,6 +523,8 @@ def _completion_of(row: Row) -> Completion:
         artifact_version=row["artifact_version"],
         reads=_reads_of(row["reads"]),
         confirms=row["confirms"],
+        schema_digest=row["schema_digest"],
+        schema_since=row["schema_since"],
     )
 
 

@@ -156,6 +156,8 @@ versions = Table(
     Column("reads", JSONB, nullable=False),
     Column("confirms", Uuid),  # the version that this completion found unchanged; null: it minted its own
     Column("withdrawn_at", _AT),
+    Column("schema_digest", Text),
+    Column("schema_since", Uuid),  # the completion with which the columns became others; null: nothing else is known
     UniqueConstraint("run_id", "attempt", name="versions_run_attempt"),
 )  # fmt: skip
 Index(

@@ -122,6 +122,7 @@ def seen_of(message: RunStatusChanged) -> Seen:
         started_at=message.started_at,
         ended_at=message.ended_at,
         digest=message.output_digest,
+        schema_digest=message.schema_digest,
         last_data_date=message.last_data_date,
         rows_processed=message.rows_processed,
         artifact_version=None if version is None else str(version),

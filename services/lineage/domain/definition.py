@@ -233,7 +233,7 @@ def _edges_wrong(instance: Instance, world: World) -> str | None:
     own = {flow.kind for flow in instance.flows}
     seen: set[tuple[FlowKey, FlowKey, EdgeKind]] = set()
     for upstream in instance.upstreams:
-        fault = _not_available(upstream) or _names_wrong(instance, upstream, world)
+        fault = _names_wrong(instance, upstream, world)
         if fault:
             return fault
         source = resolve(upstream, world.instances)
@@ -251,13 +251,6 @@ def _edges_wrong(instance: Instance, world: World) -> str | None:
         if (known.downstream, known.role) in roles:
             return f"{world.name_of(known.downstream)} has two upstreams in the role {known.role!r}: name their roles"
         roles.add((known.downstream, known.role))
-    return None
-
-
-def _not_available(upstream: Upstream) -> str | None:
-    """Options that come with the complete gate are refused by name, never half kept."""
-    if upstream.kind is EdgeKind.SCHEMA:
-        return f"edge kind {upstream.kind.value!r} (to {upstream.name}) is not available yet"
     return None
 
 

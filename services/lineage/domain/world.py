@@ -46,15 +46,30 @@ def changed_copy(value: T, **changes: Any) -> T:
     return copy
 
 
+class Schema(NamedTuple):
+    """The columns of a version. `digest` None: its run did not say. `since`: the completion with which they became
+    others than before, as far as that is known; None: nothing else is known of the flow.
+    """
+
+    digest: str | None
+    since: UUID | None = None
+
+
+UNKNOWN = Schema(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A version of an upstream flow that a run reads, in the role that the edge gives it."""
+    """A version of an upstream flow that a run reads, in the role that the edge gives it. `schema` is kept along schema
+    edges; None: nobody knows that version.
+    """
 
     role: str
     upstream: FlowKey
     version_id: UUID | None
     artifact_version: str | None
     basis: Basis
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +86,14 @@ class Version:
     verified_at: datetime | None = None
     artifact_version: str | None = None
     reads: tuple[Read, ...] = ()
+    schema: Schema = UNKNOWN
 
-    def read_along(self, edge: Edge) -> UUID | None:
-        """The version that was read along this edge, None: none. Runs read in the roles of their edges."""
+    def read_along(self, edge: Edge) -> Read | None:
+        """What was read along this edge, None: nothing. Runs read in the roles of their edges."""
         by_role = next((one for one in self.reads if one.role == edge.role), None)
         if by_role is not None and by_role.upstream == edge.upstream:
-            return by_role.version_id
-        return next((one.version_id for one in self.reads if one.upstream == edge.upstream), None)
+            return by_role
+        return next((one for one in self.reads if one.upstream == edge.upstream), None)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 
 from runtide_schemas.vocabulary import (
     Basis,
+    EdgeKind,
     FlowKind,
     FlowStatus,
     Gate,
@@ -22,7 +23,7 @@ from runtide_schemas.vocabulary import (
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Restated, Root, restate
-from services.lineage.domain.world import Flow, Instance, Read, Upstream, Version, World
+from services.lineage.domain.world import UNKNOWN, Flow, Instance, Read, Schema, Upstream, Version, World
 
 TENANT = "acme"
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -88,16 +89,17 @@ def current_reads(of: World, name: str, kind: FlowKind = REFRESH) -> tuple[Read,
     for edge in of.graph.into(key(name, kind)):
         flow = of.flow(edge.upstream)
         if flow and flow.version:
-            found.append(Read(edge.role, edge.upstream, flow.version.version_id, None, Basis.ADMITTED))
+            schema = flow.version.schema if edge.kind is EdgeKind.SCHEMA else None
+            found.append(Read(edge.role, edge.upstream, flow.version.version_id, None, Basis.ADMITTED, schema))
     return tuple(found)
 
 
 def complete(of: World, name: str, number: int, *, kind: FlowKind = REFRESH, reads: tuple[Read, ...] | None = None,
-             changed: bool = True) -> Restated:  # fmt: skip
+             changed: bool = True, schema: Schema = UNKNOWN) -> Restated:  # fmt: skip
     """The flow completed its run `number`, having read what is current, or `reads`."""
     flow = of.flow(key(name, kind))
     assert flow is not None
-    made = version(number, current_reads(of, name, kind) if reads is None else reads)
+    made = version(number, current_reads(of, name, kind) if reads is None else reads, schema=schema)
     if not changed and flow.version:
         made = replace(made, version_id=flow.version.version_id, verified_at=made.ended_at)
     after = of.with_flows({key(name, kind): replace(flow, version=made, newest_end_failed=False, open_run_id=None)})

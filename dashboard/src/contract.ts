@@ -235,6 +235,8 @@ export interface FlowSnapshot {
    */
   reports?: "expected" | "none";
   max_open_runs?: number;
+  max_wait?: string | null;
+  min_interval?: string | null;
   status: FlowStatus;
   old_status?: FlowStatus | null;
   freshness: FlowStatus;

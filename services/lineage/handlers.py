@@ -159,7 +159,7 @@ async def on_portions(due: Sequence[Due], work: LineageWork) -> None:
 
 
 async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
-    """Look again at the tenants of requests whose deadline has come: each is released now, or expires."""
+    """Look again at the tenants of requests whose time has come: each is released now, waits on, or expires."""
     requests = await work.store.requests([UUID(one.ref) for one in due])
     changes = await _load((request.tenant for request in requests.values()), work)
     for change in changes.values():

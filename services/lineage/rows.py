@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -142,7 +142,7 @@ on conflict (version_id) do update set
 
 
 def dumps(batch: Collection[Mapping[str, Any]]) -> str:
-    """Rows as one JSON array: times and ids as text, which PostgreSQL reads by the column's type."""
+    """Rows as one JSON array: times, spans and ids as text, which PostgreSQL reads by the column's type."""
     return json.dumps(list(batch), default=_text)
 
 
@@ -150,6 +150,8 @@ def _text(value: object) -> Any:
     match value:
         case datetime() | date():
             return value.isoformat()
+        case timedelta():
+            return f"{value.total_seconds():f} seconds"
         case UUID():
             return str(value)
         case _:
@@ -255,12 +257,15 @@ def _flow_of(row: Row) -> Flow:
         on_upstream=OnUpstream(row["on_upstream"]),
         reports=ReportsPolicy(row["reports"]),
         max_open_runs=row["max_open_runs"],
+        max_wait=row["max_wait"],
+        min_interval=row["min_interval"],
         version=version,
         newest_end_failed=row["newest_end_failed"],
         last_run_id=row["last_run_id"],
         last_run_at=row["last_run_at"],
         last_data_date=row["last_data_date"],
         open_run_id=row["open_run_id"],
+        last_admitted_at=row["last_admitted_at"],
         superseded=row["superseded"],
         freshness=FlowStatus(freshness),
         reason=reason,
@@ -361,12 +366,15 @@ def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict
                 "on_upstream": flow.on_upstream,
                 "reports": flow.reports,
                 "max_open_runs": flow.max_open_runs,
+                "max_wait": flow.max_wait,
+                "min_interval": flow.min_interval,
                 "completion_id": flow.version.completion_id if flow.version else None,
                 "newest_end_failed": flow.newest_end_failed,
                 "last_run_id": flow.last_run_id,
                 "last_run_at": flow.last_run_at,
                 "last_data_date": flow.last_data_date,
                 "open_run_id": flow.open_run_id,
+                "last_admitted_at": flow.last_admitted_at,
                 "superseded": flow.superseded,
             }
 
@@ -540,10 +548,13 @@ def request_of(row: Row) -> Request:
         wait_until=row["wait_until"],
         asked_at=row["asked_at"],
         parameters=row["parameters"],
+        trigger=Trigger(row["trigger"]),
+        mode=Mode(row["mode"]),
         state=State(row["state"]),
         shown=tuple((name, status) for name, status in row["shown"]),
         number=row["number"],
         seq=row["seq"],
+        due_at=row["due_at"],
     )
 
 
@@ -558,9 +569,12 @@ def request_row(request: Request) -> dict[str, Any]:
         "skip_if_ready": request.skip_if_ready,
         "wait_until": request.wait_until,
         "parameters": dict(request.parameters),
+        "trigger": request.trigger,
+        "mode": request.mode,
         "state": request.state,
         "shown": request.shown,
         "number": request.number,
         "seq": request.seq,
         "asked_at": request.asked_at,
+        "due_at": request.due_at,
     }

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    Interval,
     MetaData,
     Table,
     Text,
@@ -66,12 +67,15 @@ flows = Table(
     Column("on_upstream", Text, nullable=False),
     Column("reports", Text, nullable=False),
     Column("max_open_runs", Integer, nullable=False),
+    Column("max_wait", Interval),
+    Column("min_interval", Interval),
     Column("completion_id", Uuid),
     Column("newest_end_failed", Boolean, nullable=False),
     Column("last_run_id", Uuid),
     Column("last_run_at", _AT),
     Column("last_data_date", Date),
     Column("open_run_id", Uuid),
+    Column("last_admitted_at", _AT),
     Column("superseded", Text),  # why its current version is, as rule 5 says it
     postgresql_with=_HOT,
 )  # fmt: skip
@@ -186,6 +190,9 @@ open_requests = Table(
     Column("seq", BigInteger, nullable=False),
     Column("asked_at", _AT, nullable=False),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    Column("trigger", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("due_at", _AT),  # when it is looked at again by the clock alone
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))

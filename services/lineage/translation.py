@@ -28,6 +28,7 @@ from runtide_schemas.vocabulary import (
     FlowKind,
     FlowStatus,
     Gate,
+    Mode,
     Trigger,
     action_prefix,
     instance_id_of,
@@ -71,7 +72,15 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
     flows = None
     if command.flows is not None:
         flows = tuple(
-            FlowDefinition(flow.kind, flow.deployment, flow.on_upstream, flow.reports, flow.max_open_runs)
+            FlowDefinition(
+                flow.kind,
+                flow.deployment,
+                flow.on_upstream,
+                flow.reports,
+                flow.max_open_runs,
+                flow.max_wait,
+                flow.min_interval,
+            )
             for flow in command.flows
         )
     frequency = command.update_frequency.model_dump(mode="json") if command.update_frequency else None
@@ -151,6 +160,8 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         wait_until=wait_until,
         asked_at=message.occurred_at,
         parameters=message.parameters,
+        trigger=message.trigger,
+        mode=message.mode or Mode.INCREMENTAL,
         seq=message.seq,
     )
 
@@ -198,6 +209,7 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
         skip_if_ready=command.skip_if_ready,
         wait_until=None,
         asked_at=now,
+        trigger=command.trigger,
         state=State.ASKED,
     )
 
@@ -240,6 +252,8 @@ def _flow_snapshot(flow: Flow) -> wire.FlowSnapshot:
         on_upstream=flow.on_upstream,
         reports=flow.reports,
         max_open_runs=flow.max_open_runs,
+        max_wait=flow.max_wait,
+        min_interval=flow.min_interval,
         status=flow.status,
         old_status=flow.old_status,
         freshness=flow.freshness,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -37,6 +37,8 @@ class FlowDefinition:
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: int | None = None
+    max_wait: timedelta | None = None
+    min_interval: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,8 @@ def _defined(known: Flow | None, flow: FlowDefinition) -> Flow:
         on_upstream=flow.on_upstream,
         reports=flow.reports,
         max_open_runs=at_most,
+        max_wait=flow.max_wait,
+        min_interval=flow.min_interval,
     )
 
 

@@ -20,7 +20,9 @@ from runtide_schemas.vocabulary import (
     FlowStatus,
     Gate,
     InstanceStatus,
+    Mode,
     RunType,
+    Trigger,
     run_type_of,
 )
 
@@ -47,7 +49,8 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
-    `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
+    `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot;
+    `due_at`: when it is looked at again by the clock alone.
     """
 
     run_id: UUID
@@ -60,20 +63,34 @@ class Request:
     wait_until: datetime | None
     asked_at: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Trigger = Trigger.MANUAL
+    mode: Mode = Mode.INCREMENTAL
     state: State = State.UNDECIDED
     shown: tuple[tuple[str, str], ...] = ()
     number: int = 0
     seq: int = 0
+    due_at: datetime | None = None
+
+    @property
+    def is_automatic(self) -> bool:
+        """A change above asked for it, nobody else."""
+        return self.trigger is Trigger.UPSTREAM
+
+    @property
+    def will_refresh(self) -> bool:
+        """It waits, and its run will leave a version behind: it stands for every change until then."""
+        return self.state.is_waiting and self.mode is not Mode.PREVIEW
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """One thing that is in the way, by name."""
+    """One thing that is in the way, by name. `until`: when the clock alone takes it out of the way."""
 
     flow: FlowKey
     name: str
     status: InstanceStatus
     reason: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +105,30 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
+    """`excused`: what was in the way and is no longer waited for."""
+
     target: Target
     reads: tuple[Read, ...]
     warning: str | None = None
+    excused: tuple[Blocked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
+    """`due_at`: when the clock alone may change the answer."""
+
     target: Target
     blockers: tuple[Blocked, ...]
     wait_until: datetime | None
+    due_at: datetime | None = None
 
     @property
     def shown(self) -> tuple[tuple[str, str], ...]:
-        """What a reader would see change: who blocks, and how."""
-        return tuple((blocked.name, blocked.status.value) for blocked in self.blockers)
+        """What a reader would see change: who blocks, and how or until when."""
+        return tuple(
+            (blocked.name, blocked.until.isoformat() if blocked.until else blocked.status.value)
+            for blocked in self.blockers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,25 +181,34 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
             "Ask again under a new command_id, for example with gate 'wait'",
             target,
         )
-    if request.skip_if_ready and flow.status is FlowStatus.READY:
+    may_have_read_old = request.is_automatic and world.open_runs.get(target.flow)
+    if request.skip_if_ready and flow.status is FlowStatus.READY and not may_have_read_old:
         version_id = flow.version.version_id if flow.version else None
         return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
     return _gated(world, request, target, flow, now)
 
 
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
-    above, busy = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
-    blockers = (*above, *busy)
-    passes = not busy if request.gate is Gate.FORCE else not blockers
-    if passes:
-        warning = f"forced although {_listed(above)}" if above else None
-        return Admitted(target, inputs_of(world, target.flow), warning)
+    above, held = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
+    if request.is_automatic:
+        above, held = above or under_way(world, target.flow), (*held, *too_soon(world, target.flow, now))
+    blockers = (*above, *held)
+    tired = above and not held and has_waited(world, request, target.flow, now)
+    if not blockers or tired or (request.gate is Gate.FORCE and not held):
+        return _admitted(world, target, above, f"after waiting for {flow.max_wait}" if tired else "forced")
     named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
     if request.gate is not Gate.WAIT:
         return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
     if request.wait_until is not None and request.wait_until <= now:
         return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
-    return Parked(target, blockers, request.wait_until)
+    instants = (request.wait_until, patience_ends_at(request, flow), *(one.until for one in held))
+    due_at = min((at for at in instants if at is not None and at > now), default=None)
+    return Parked(target, blockers, request.wait_until, due_at)
+
+
+def _admitted(world: World, target: Target, passed: tuple[Blocked, ...], how: str) -> Admitted:
+    warning = f"{how} although {_listed(passed)}" if passed else None
+    return Admitted(target, inputs_of(world, target.flow), warning, passed)
 
 
 def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
@@ -208,6 +243,44 @@ def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
     shown = ", ".join(sorted(map(str, runs))[:3])
     reason = f"{len(runs)} of at most {flow.max_open_runs} runs are open: {shown}"
     return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason),)
+
+
+def under_way(world: World, key: FlowKey) -> tuple[Blocked, ...]:
+    """Every flow above through gating edges that is ready and will run all the same: a run of it is admitted."""
+    found = []
+    for upstream in world.graph.above(key):
+        runs = sorted(map(str, world.open_runs.get(upstream, ())))
+        standing = _standing(world, upstream) if runs else None
+        if standing is not None and standing.status is InstanceStatus.READY:
+            found.append(replace(standing, reason=f"run {runs[0]} is admitted"))
+    return tuple(found)
+
+
+def too_soon(world: World, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
+    """The flow itself, until its `min_interval` after its last admission is over."""
+    flow = world.flow(key)
+    if flow is None or flow.min_interval is None or flow.last_admitted_at is None:
+        return ()
+    until = flow.last_admitted_at + flow.min_interval
+    if until <= now:
+        return ()
+    reason = f"it was admitted at {_clock(flow.last_admitted_at)}; its min_interval ends at {_clock(until)}"
+    return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason, until),)
+
+
+def has_waited(world: World, request: Request, key: FlowKey, now: datetime) -> bool:
+    """An automatic refresh has waited for its `max_wait`, and there is a version of all that it has to read."""
+    flow = world.flow(key)
+    ends_at = patience_ends_at(request, flow) if flow else None
+    if ends_at is None or ends_at > now:
+        return False
+    required = (world.flow(edge.upstream) for edge in world.graph.into(key) if edge.gates)
+    return all(upstream is not None and upstream.version is not None for upstream in required)
+
+
+def patience_ends_at(request: Request, flow: Flow) -> datetime | None:
+    """When an automatic refresh has waited for long enough; None: it waits for ever."""
+    return request.asked_at + flow.max_wait if request.is_automatic and flow.max_wait is not None else None
 
 
 def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
@@ -247,7 +320,7 @@ def answered(request: Request, decision: Decision) -> Request:
     number = request.number + 1
     match decision:
         case Parked():
-            return replace(request, state=State.PARKED, shown=decision.shown, number=number)
+            return replace(request, state=State.PARKED, shown=decision.shown, number=number, due_at=decision.due_at)
         case Admitted():
             return replace(request, state=State.ADMITTED, kind=decision.target.flow.kind, shown=(), number=number)
         case _:
@@ -266,17 +339,18 @@ def flow_asked(world: World, request: Request) -> FlowKey:
     return FlowKey(request.instance_id, flow.kind if flow else request.kind)
 
 
-def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, str | None]]]:
+def seen_by(world: World, request: Request, decision: Decision) -> Iterator[tuple[str, dict[str, Any]]]:
     """What a decision saw: the flow itself, what it reads without waiting for it, and each flow above, nearest first,
-    with its status and version.
+    with its status and version; and whether it was excused.
     """
     key = flow_asked(world, request)
+    excused = {one.flow for one in decision.excused} if isinstance(decision, Admitted) else ()
     ungated = (edge.upstream for edge in world.graph.into(key) if not edge.gates)
     for upstream in dict.fromkeys((key, *ungated, *world.graph.above(key))):
         flow = world.flow(upstream)
         version = flow.version if flow else None
         seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}
-        yield world.name_of(upstream), seen
+        yield world.name_of(upstream), {**seen, "excused": True} if upstream in excused else seen
 
 
 def _standing(world: World, key: FlowKey) -> Blocked:
@@ -303,6 +377,10 @@ def _no_such_flow(instance: Instance, kind: FlowKind | None) -> str:
     if kind is None:
         return f"{instance.name} has several flows, name one: {has}"
     return f"{instance.name} has no flow {kind.value!r}; it has: {has}"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _listed(blockers: tuple[Blocked, ...]) -> str:

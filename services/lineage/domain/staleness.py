@@ -331,6 +331,13 @@ def _is_led_on(world: World, edge: Edge) -> bool:
     return version is not None and _stale_along(edge, version, world, {}) is not None
 
 
+def is_to_refresh(world: World, key: FlowKey) -> bool:
+    """It is stale by version, and refreshes itself."""
+    flow = world.flow(key)
+    stale = flow is not None and flow.freshness is FlowStatus.STALE and _is_stale(flow)
+    return stale and key in world.refreshing
+
+
 def _lacks_a_run(flow: Flow | None, root: Root) -> bool:
     """It is stale by version, or the only version that it had was taken back. What failed is for people to mend."""
     if flow is None or (root.run_id is not None and flow.newest_end_failed):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -100,7 +100,7 @@ class Version:
 class Flow:
     """One flow: its definition, what its runs left behind, and the answer last given (cached, from `freshness` on).
     `next_due_at`: when the clock alone may give another one. `superseded`: why its current version is, None if it is
-    not.
+    not. `last_admitted_at` is kept where there is a `min_interval`.
     """
 
     kind: FlowKind
@@ -108,6 +108,8 @@ class Flow:
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: int = 1
+    max_wait: timedelta | None = None
+    min_interval: timedelta | None = None
 
     version: Version | None = None
     newest_end_failed: bool = False
@@ -115,6 +117,7 @@ class Flow:
     last_run_at: datetime | None = None
     last_data_date: date | None = None
     open_run_id: UUID | None = None
+    last_admitted_at: datetime | None = None
     superseded: str | None = None
 
     freshness: FlowStatus = FlowStatus.NOT_INITIALIZED
@@ -130,19 +133,23 @@ class Flow:
         return FlowStatus.RUNNING if self.open_run_id else self.freshness
 
     @property
+    def policy(self) -> tuple[Any, ...]:
+        """Its definition."""
+        waits = (self.max_wait, self.min_interval)
+        return self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs, waits
+
+    @property
     def facts(self) -> tuple[Any, ...]:
         """Its definition and what its runs left behind: all but the answer."""
-        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.newest_end_failed, self.last_run_id, self.last_run_at, self.last_data_date, self.open_run_id)
-        return policy, self.version, runs, self.superseded
+        return self.policy, self.version, runs, self.superseded, self.last_admitted_at
 
     @property
     def face(self) -> tuple[Any, ...]:
         """All of it that others are told."""
         version = (self.version.version_id, self.version.verified_at) if self.version else None
-        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.open_run_id, self.last_run_id, self.last_run_at, self.last_data_date)
-        return policy, version, runs, self.answer
+        return self.policy, version, runs, self.answer
 
     @property
     def answer(self) -> tuple[Any, ...]:

@@ -55,6 +55,7 @@ async def test_only_other_columns_reach_who_reads_by_schema(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
     await told.register("report", upstreams=by_schema, flow={"on_upstream": "refresh"})
     first = await told.completed("prices", output="monday", schema_digest="open,close")
+    await told.snapshot("prices", status="ready")
     await told.completed("report", read={"prices": first})
     await told.snapshot("report", status="ready")
     before = len(await told.about("runs.commands.v1"))
@@ -67,18 +68,3 @@ async def test_only_other_columns_reach_who_reads_by_schema(told: Told) -> None:
     stale = await told.snapshot("report", status="stale")
     assert "other columns" in stale["flows"][0]["reason"]
     assert len(await eventually(lambda: submits(told, before + 1))) == before + 1
-
-
-async def test_a_reader_whose_run_was_told_together_with_what_it_read_knows_its_columns(told: Told) -> None:
-    """As after an outage: both completions come in one batch, the reader's may be looked at first."""
-    by_schema = [{"instance": "prices", "kind": "schema_dependency"}]
-    await told.register("prices", type="DatasetInstance")
-    await told.register("report", upstreams=by_schema)
-    await told.is_quiet()
-    await told.completed("prices", output="monday", schema_digest="open,close")
-    second = await told.completed("prices", output="tuesday", schema_digest="open,high,close")
-    await told.completed("report", read={"prices": second})
-    await told.snapshot("report", status="ready")
-    await told.completed("prices", output="wednesday", schema_digest="open,high,close")
-    await told.is_quiet()
-    assert not of(await told.about("instances.status.v1"), instance_id=told.id("report"), status="stale")

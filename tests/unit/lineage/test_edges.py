@@ -97,7 +97,7 @@ def test_a_reader_that_does_not_wait_is_asked_when_there_is_something_new_to_rea
 
 
 def test_a_decision_also_shows_what_is_read_without_waiting_for_it() -> None:
-    assert set(dict(gate.seen_by(READY, request("d", gate=Gate.WAIT)))) == {"d/refresh", "b/refresh"}
+    assert set(dict(gate.seen_by(READY, request("d"), admitted(READY)))) == {"d/refresh", "b/refresh"}
 
 
 def test_a_gating_edge_beside_the_optional_one_waits() -> None:

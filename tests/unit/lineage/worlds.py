@@ -130,5 +130,6 @@ def put(of: World, name: str, **facts: object) -> World:
 
 
 def request(name: str, number: int = 100, **fields: object) -> Request:
-    given = {"kind": REFRESH, "gate": Gate.STRICT, "skip_if_ready": False, "wait_until": None, **fields}
-    return Request(run(number), TENANT, id_of(name), name, asked_at=NOW, **given)  # type: ignore[arg-type]
+    given = {"kind": REFRESH, "gate": Gate.STRICT, "skip_if_ready": False, "wait_until": None}
+    given |= {"asked_at": NOW, **fields}
+    return Request(run(number), TENANT, id_of(name), name, **given)  # type: ignore[arg-type]

@@ -239,8 +239,11 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     """One waiting request per flow is enough: it will be decided on what is current then. One that runs already may
     have read the old version, so it does not count.
     """
-    waiting = (r for r in change.requests.values() if r.will_refresh and r.instance_id == ask.flow.instance_id)
-    if any(gate.flow_asked(change.world, request) == ask.flow for request in waiting):
+    of_instance = (r for r in change.requests.values() if r.will_refresh and r.instance_id == ask.flow.instance_id)
+    waiting = [request for request in of_instance if gate.flow_asked(change.world, request) == ask.flow]
+    if waiting:
+        if all(not request.is_automatic and request.stands_for is None for request in waiting):
+            change.put(replace(waiting[0], stands_for=ask.ref))
         return
     command, run_id = translation.submission_of(change.world.tenant, ask)
     if run_id not in change.requests:
@@ -287,10 +290,10 @@ def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
 def _asks_instead(change: Change) -> Iterator[Ask]:
     """Somebody's own request stood for the refresh of a flow that is stale, and ended without a run."""
     for was, now in _changed(change):
-        if was is not None and was.will_refresh and not was.is_automatic and now.state is State.ENDED:
+        if was is not None and was.will_refresh and now.state is State.ENDED and now.stands_for is not None:
             key = gate.flow_asked(change.world, was)
             if is_to_refresh(change.world, key):
-                yield Ask(key, f"{was.run_id}/ended")
+                yield Ask(key, now.stands_for)
 
 
 def _keep_admission(change: Change, key: FlowKey, outcome: Outcome, work: Work[LineageStore]) -> None:

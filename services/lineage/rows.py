@@ -555,6 +555,7 @@ def request_of(row: Row) -> Request:
         number=row["number"],
         seq=row["seq"],
         due_at=row["due_at"],
+        stands_for=row["stands_for"],
     )
 
 
@@ -577,4 +578,5 @@ def request_row(request: Request) -> dict[str, Any]:
         "seq": request.seq,
         "asked_at": request.asked_at,
         "due_at": request.due_at,
+        "stands_for": request.stands_for,
     }

@@ -193,6 +193,7 @@ open_requests = Table(
     Column("trigger", Text, nullable=False),
     Column("mode", Text, nullable=False),
     Column("due_at", _AT),  # when it is looked at again by the clock alone
+    Column("stands_for", Text),  # the change that would have asked, had this one not waited
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))

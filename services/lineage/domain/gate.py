@@ -50,7 +50,8 @@ class State(StrEnum):
 class Request:
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot;
-    `due_at`: when it is looked at again by the clock alone.
+    `due_at`: when it is looked at again by the clock alone; `stands_for`: the change that would have asked for the same
+    flow, had this one not waited.
     """
 
     run_id: UUID
@@ -70,6 +71,7 @@ class Request:
     number: int = 0
     seq: int = 0
     due_at: datetime | None = None
+    stands_for: str | None = None
 
     @property
     def is_automatic(self) -> bool:
@@ -189,7 +191,10 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
 
 
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
-    above, held = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
+    above, held = (
+        upstream_blockers(world, target.flow),
+        busy_blocker(world, target.flow, flow, automatic=request.is_automatic),
+    )
     if request.is_automatic:
         above, held = above or under_way(world, target.flow), (*held, *too_soon(world, target.flow, now))
     blockers = (*above, *held)
@@ -235,9 +240,13 @@ def _may_be_late(world: World, key: FlowKey, readers: Container[FlowKey]) -> boo
     return late is not None and all(late <= (most or 0) for most in allowed)
 
 
-def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
-    """The flow itself, while as many of its runs are open as it may have."""
+def busy_blocker(world: World, key: FlowKey, flow: Flow, *, automatic: bool = False) -> tuple[Blocked, ...]:
+    """The flow itself, while as many of its runs are open as it may have. For an automatic refresh a run that nobody
+    asked lineage for counts too.
+    """
     runs = world.open_runs.get(key, frozenset())
+    if automatic and flow.open_run_id is not None:
+        runs |= {flow.open_run_id}
     if len(runs) < flow.max_open_runs:
         return ()
     shown = ", ".join(sorted(map(str, runs))[:3])

@@ -303,25 +303,40 @@ def _asks(world: World, roots: Mapping[FlowKey, Root]) -> Iterable[Ask]:
     if not world.refreshing:
         return
     first = _must_run(world, roots)
-    again = [key for key, origin in first.items() if key == origin]
-    yield from (Ask(key, roots[key].ref) for key in again if key in world.refreshing)
-    reach = world.graph.waiting_for([*first, *(key for key, root in roots.items() if root.changed)])
+    changed = [key for key, root in roots.items() if root.changed]
+    reach = world.graph.waiting_for([*changed, *(key for key in first if _is_to_run(world.flow(key)))])
     for key in dict.fromkeys((*first, *reach.parents)):
-        if key in world.refreshing and key not in again and world.flow(key) is not None:
-            start = reach.path_to(key)[0]
+        if key in world.refreshing and world.flow(key) is not None:
+            start = key if key in first else reach.path_to(key)[0]
             yield Ask(key, roots[first.get(start, start)].ref)
 
 
 def _must_run(world: World, roots: Mapping[FlowKey, Root]) -> dict[FlowKey, FlowKey]:
-    """Flow → the root that makes it run, of the roots themselves and of those that read one without waiting for it. No
-    run makes its own flow run again.
+    """Flow → the root that makes it run, of the roots themselves and of those that read one without waiting for it: by
+    a schema edge where the columns are others, or were so for a run on its way. No run makes its own flow run again.
     """
-    found = {key: key for key, root in roots.items() if root.itself and _lacks_a_run(world.flow(key), root)}
+    found = {key: key for key, root in roots.items() if root.itself and _lacks_a_run(world, key, root)}
     for key, root in roots.items():
         for edge in world.graph.out_of(key) if root.changed else ():
-            if not edge.gates and (edge.propagates or _is_led_on(world, edge)):
+            if not edge.gates and (edge.propagates or root.appeared or _is_led_on(world, edge)):
                 found.setdefault(edge.downstream, key)
     return found
+
+
+def _lacks_a_run(world: World, key: FlowKey, root: Root) -> bool:
+    """It is stale by version, or will be when a run ends that began before it was defined or wired so. Of a version
+    taken back: it is stale by version, or has none; but what failed is for people to mend.
+    """
+    flow = world.flow(key)
+    if flow is None or (root.run_id is not None and flow.newest_end_failed):
+        return False
+    if root.run_id is not None:
+        return _is_to_run(flow)
+    return _is_stale(flow) or flow.open_run_id is not None or bool(world.open_runs.get(key))
+
+
+def _is_to_run(flow: Flow | None) -> bool:
+    return flow is not None and (flow.version is None or _is_stale(flow))
 
 
 def _is_led_on(world: World, edge: Edge) -> bool:
@@ -336,10 +351,3 @@ def is_to_refresh(world: World, key: FlowKey) -> bool:
     flow = world.flow(key)
     stale = flow is not None and flow.freshness is FlowStatus.STALE and _is_stale(flow)
     return stale and key in world.refreshing
-
-
-def _lacks_a_run(flow: Flow | None, root: Root) -> bool:
-    """It is stale by version, or the only version that it had was taken back. What failed is for people to mend."""
-    if flow is None or (root.run_id is not None and flow.newest_end_failed):
-        return False
-    return flow.stale_by_version is not None or (flow.version is None and root.run_id is not None)

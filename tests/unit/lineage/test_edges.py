@@ -9,7 +9,7 @@ from runtide_schemas.vocabulary import Basis, EdgeKind, Gate, OnUpstream
 
 from services.lineage.domain import gate
 from services.lineage.domain.gate import Admitted, Parked
-from services.lineage.domain.staleness import Restated, other_columns
+from services.lineage.domain.staleness import Restated, Root, other_columns, restate
 from services.lineage.domain.world import Read, Schema, World
 from tests.unit.lineage.worlds import (
     NOW,
@@ -134,6 +134,13 @@ def test_other_columns_make_the_reader_and_all_below_it_stale() -> None:
     assert asked(after) == ["d", "e"]
     assert after.causes[id_of("e")].path == ("b", "d", "e")
     assert "has other columns" in str(after.world.flow(key("d")).reason)  # type: ignore[union-attr]
+
+
+def test_other_columns_are_asked_about_for_a_run_on_its_way_too() -> None:
+    """It may have read a version whose columns are taken back now."""
+    root = Root("x", changed=True, appeared=True, run_id=run(50))
+    assert asked(restate(KNOWN, {key("b"): root}, NOW)) == ["d"]
+    assert asked(restate(KNOWN, {key("b"): replace(root, appeared=False)}, NOW)) == []
 
 
 def test_staleness_does_not_travel_by_a_schema_edge() -> None:

@@ -132,6 +132,12 @@ def test_an_automatic_refresh_is_not_skipped_while_a_run_may_have_read_what_is_o
     assert isinstance(said(PATIENT.with_open_runs(key("d"), frozenset({run(7)}))), Parked)
 
 
+def test_an_automatic_refresh_also_waits_for_a_run_of_its_own_that_nobody_asked_for() -> None:
+    of = put(complete(PATIENT, "b", 50).world, "d", open_run_id=run(9))
+    assert [one.name for one in parked(said(of)).blockers] == ["d"]
+    assert isinstance(said(of, asked=request("d")), Admitted)
+
+
 def test_a_preview_does_not_stand_for_a_refresh() -> None:
     waiting = replace(automatic(), state=State.PARKED)
     assert waiting.will_refresh

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from uuid import UUID, uuid5
 
@@ -30,6 +31,7 @@ NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 REFRESH = FlowKind.REFRESH
 
 
+@cache
 def run(number: int) -> UUID:
     return uuid5(UUID(int=0), f"run {number}")
 
@@ -38,6 +40,7 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+@cache
 def id_of(name: str) -> UUID:
     return instance_id_of(TENANT, name)
 

@@ -16,7 +16,7 @@ _DDL = (
     """
     alter table open_requests
         add column trigger text not null default 'manual', add column mode text not null default 'incremental',
-        add column due_at timestamptz
+        add column due_at timestamptz, add column stands_for text
     """,
     # until now a request without a deadline was one of lineage's own, and what is parked was looked at by its deadline
     "update open_requests set trigger = 'upstream' where wait_until is null and state in ('asked', 'parked')",

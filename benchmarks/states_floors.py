@@ -78,6 +78,7 @@ class Snapshot(msgspec.Struct, tag_field="type", tag="run.status_changed"):
     artifacts: dict[str, str] = {}
     input_versions: dict[str, Any] = {}
     output_digest: None = None
+    schema_digest: None = None
     last_data_date: None = None
     rows_processed: None = None
     error: None = None

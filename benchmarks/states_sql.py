@@ -139,7 +139,8 @@ with moved as (
         || case when new_status = 'completed' then extract(epoch from at - started_at)::text else 'null' end
         || ',"metrics":{{}},"artifacts":{{}},"outputs_ref":"' || outputs_ref || '","outputs":'
         || case when new_status = 'completed' then '"unreported"' else 'null' end
-        || ',"input_versions":{{}},"output_digest":null,"last_data_date":null,"rows_processed":null,"error":null,'
+        || ',"input_versions":{{}},"output_digest":null,"schema_digest":null,"last_data_date":null,'
+        '"rows_processed":null,"error":null,'
         '"cancel_requested_at":null,"supersedes":null,"occurred_at":' || to_json(at) || ',"seq":' || seq || '}}',
         'utf8'),
         ({_HEADERS % ("message_id", "run.status_changed")})::json

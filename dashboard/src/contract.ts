@@ -241,6 +241,7 @@ export interface RunStatusChanged {
     [k: string]: InputVersion;
   };
   output_digest?: string | null;
+  schema_digest?: string | null;
   last_data_date?: string | null;
   rows_processed?: number | null;
   error?: RunError | null;
@@ -287,6 +288,8 @@ export interface FlowSnapshot {
    */
   reports?: "expected" | "none";
   max_open_runs?: number;
+  max_wait?: string | null;
+  min_interval?: string | null;
   status: FlowStatus;
   old_status?: FlowStatus | null;
   freshness: FlowStatus;

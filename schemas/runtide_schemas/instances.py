@@ -4,6 +4,7 @@ A registration again replaces what it names and keeps the rest, so absent is not
 ask `RegisterInstance.names(field)`. Defaults by type (`max_open_runs`, an edge's two ends) are lineage's to fill in.
 """
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -40,16 +41,22 @@ ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
 DigestText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 DeploymentText = Annotated[str, Field(pattern=r"^[^/\x00]+/[^/\x00]+$", max_length=500)]
 """`<flow>/<deployment>`, Prefect's own name of it."""
+Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))]
+"""How long something lasts; on the wire an ISO 8601 duration: `PT2H`, `P1D`."""
 
 
 class FlowSpec(Part):
-    """One flow of an instance; `max_open_runs` None: the default of its kind."""
+    """One flow of an instance; `max_open_runs` None: the default of its kind. Of an automatic refresh: after `max_wait`
+    it runs on the versions at hand; `min_interval` lies at least between an admission and the next refresh.
+    """
 
     kind: FlowKindText
     deployment: DeploymentText
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_wait: Span | None = None
+    min_interval: Span | None = None
 
 
 class UpstreamSpec(Part):
@@ -191,6 +198,8 @@ class FlowSnapshot(Part):
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: int = 1
+    max_wait: timedelta | None = None
+    min_interval: timedelta | None = None
     status: FlowStatus
     old_status: FlowStatus | None = None
     freshness: FlowStatus

@@ -71,11 +71,14 @@ class ErrorReported(Report):
 
 
 class OutputReported(Report):
-    """The last report of an attempt: it seals it. `empty`: it ran and there were no new rows."""
+    """The last report of an attempt: it seals it. `digest` is of the content, `schema_digest` of the names and types of
+    its columns alone. `empty`: it ran and there were no new rows.
+    """
 
     type: Literal["run.output_reported"] = "run.output_reported"
     metrics: JsonObject = Field(default={})
     digest: str | None = Digest
+    schema_digest: str | None = Digest
     last_data_date: Day | None = None
     rows_processed: Count | None = None
     empty: bool = False

@@ -65,6 +65,7 @@ class RunStatusChanged(TenantMessage):
     outputs: Outputs | None = None
     input_versions: dict[str, InputVersion] = Field(default={})
     output_digest: str | None = None
+    schema_digest: str | None = None
     last_data_date: Day | None = None
     rows_processed: Count | None = None
     error: RunError | None = None

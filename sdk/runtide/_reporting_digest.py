@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -32,6 +33,39 @@ def digest_of(content: Any) -> str:
     else:
         raise TypeError(f"cannot digest a {type(content).__name__}; allowed are frames, arrays, bytes, text and JSON")
     return f"sha256:{sha256.hexdigest()}"
+
+
+def schema_digest_of(frame: Any) -> str:
+    """`sha256:<hex>` of the names and types of the columns of a data frame (pandas, Arrow, polars), in order.
+
+    How many rows there are and what they hold does not count, nor how they are stored: categories are their values.
+
+    Raises: TypeError for anything else.
+    """
+    columns = columns_of(frame)
+    if columns is None:
+        raise TypeError(f"cannot take the schema of a {type(frame).__name__}; allowed are frames")
+    return schema_digest({"": columns})
+
+
+def columns_of(content: Any) -> list[tuple[str, str]] | None:
+    """Name and type of each column of a frame; None for what is none."""
+    table = as_table(content)
+    if table is None:
+        return None
+    return [(name, _type_of(column)) for name, column in zip(table.column_names, table.columns, strict=True)]
+
+
+def schema_digest(frames: Mapping[str, list[tuple[str, str]]]) -> str:
+    """Of the columns of several frames by name. Where there is one, its name does not count."""
+    [*columns] = frames.values()
+    said = columns[0] if len(columns) == 1 else dict(frames)
+    return f"sha256:{hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}"
+
+
+def _type_of(column: Any) -> str:
+    kind = column.type
+    return str(getattr(kind, "value_type", kind)) if str(kind).startswith("dictionary") else str(kind)
 
 
 def as_table(content: Any) -> Any | None:

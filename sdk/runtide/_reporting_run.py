@@ -33,6 +33,7 @@ from runtide_schemas.runs import RunError
 from runtide_schemas.topics import key_of, topic_of
 from runtide_schemas.vocabulary import RUNTIDE
 
+from runtide import _reporting_digest as digests
 from runtide._reporting_artifacts import Artifact, ArtifactNotStored, Store, encode
 from runtide._reporting_identity import Reporter
 from runtide._reporting_kafka import Outgoing, Sink
@@ -69,6 +70,7 @@ class RunReport:
         self._held_progress: dict[str, Any] | None = None
         self._progress_sent_at = -math.inf
         self._timer: threading.Timer | None = None
+        self._frames: dict[str, list[tuple[str, str]]] = {}
         self.sealed = False
         self.gave_up = False
 
@@ -117,6 +119,10 @@ class RunReport:
         ref = self._put(self._bucket, encoded.file_name, encoded.content, encoded.content_type)
         name = name.rpartition(".")[0] if encoded.file_name == name and "." in name else name
         artifact = Artifact(name, ref, len(encoded.content), sha256, encoded.content_type)
+        columns = digests.columns_of(content)
+        if columns is not None:
+            with self._lock:
+                self._frames[name] = columns
         if ref is None:
             log.info("artifact %s of run %s: %d bytes, no S3 configured", name, self.run_id, artifact.size_bytes)
         else:
@@ -136,16 +142,22 @@ class RunReport:
         *,
         last_data_date: date | str | None = None,
         digest: str | None = None,
+        schema_digest: str | None = None,
         rows_processed: int | None = None,
         empty: bool = False,
     ) -> bool:
-        """The seal. True when Kafka has acknowledged it and everything before it; False never fails the flow."""
+        """The seal. True when Kafka has acknowledged it and everything before it; False never fails the flow.
+
+        `schema_digest` says whether the columns are what they were (`schema_digest_of`); without it, it is that of the
+        frames stored as artifacts of this report, if there are any.
+        """
         self._flush_progress()
         self.sealed = True
         sent = self._send(
             OutputReported,
             metrics=_plain(metrics or {}),
             digest=digest,
+            schema_digest=schema_digest or self._schema_digest(),
             last_data_date=_day(last_data_date),
             rows_processed=None if rows_processed is None else int(rows_processed),
             empty=empty,
@@ -174,6 +186,10 @@ class RunReport:
         """Send what is left, for as long as that. A block may end without a seal: another one may follow."""
         self._flush_progress()
         self._sink.close(timeout_seconds)
+
+    def _schema_digest(self) -> str | None:
+        with self._lock:
+            return digests.schema_digest(self._frames) if self._frames else None
 
     def _send_progress(self) -> None:
         with self._lock:

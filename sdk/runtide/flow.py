@@ -26,13 +26,13 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from runtide._reporting_artifacts import Artifact, ArtifactNotStored, S3Store, Store
-from runtide._reporting_digest import digest_of
+from runtide._reporting_digest import digest_of, schema_digest_of
 from runtide._reporting_identity import Reporter, current_flow_run, identify
 from runtide._reporting_kafka import KafkaSink, LogSink, Sink
 from runtide._reporting_run import SEAL_TIMEOUT_SECONDS, RunReport
 from runtide._reporting_uploads import UploadStore
 
-__all__ = ["Artifact", "ArtifactNotStored", "RunReport", "digest_of", "report_run"]
+__all__ = ["Artifact", "ArtifactNotStored", "RunReport", "digest_of", "report_run", "schema_digest_of"]
 
 log = logging.getLogger("runtide.flow")
 

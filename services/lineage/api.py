@@ -35,6 +35,8 @@ class FlowBody(_Strict):
     on_upstream: str = "notify"
     reports: str = "expected"
     max_open_runs: int | None = None
+    max_wait: str | None = None
+    min_interval: str | None = None
 
 
 class UpstreamBody(_Strict):

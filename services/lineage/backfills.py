@@ -44,7 +44,7 @@ async def go_on(change: Change, outcome: Outcome, work: Work[LineageStore]) -> N
         else:
             await _go_on(change, request, outcome, work)
     if moved:
-        outcome.requests = conclusion.changed_requests(change)
+        conclusion.keep_requests(change, outcome, work)
 
 
 def _moved(change: Change) -> list[Request]:

@@ -7,7 +7,7 @@ Store first, propagate, then announce: all of it in the caller's transaction, un
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -21,7 +21,7 @@ from services.lineage.domain import gate
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
-from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
+from services.lineage.domain.staleness import Ask, Restated, Root, blamed, is_to_refresh, restate
 from services.lineage.domain.world import Cause, Instance, World, changed_copy
 from services.lineage.mirror import Loaded
 from services.lineage.store import LineageStore
@@ -77,6 +77,8 @@ class Change:
     def put(self, request: Request) -> None:
         """The request as it is now; an admission counts, an end frees its place."""
         before = self.requests.get(request.run_id)
+        if request.state is not State.PARKED and request.due_at is not None:
+            request = replace(request, due_at=None)
         self.requests[request.run_id] = request
         admitted_before = before is not None and before.state is State.ADMITTED
         if admitted_before or request.state is State.ADMITTED:
@@ -151,13 +153,28 @@ def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
     _decide_waiting(change, outcome, work)
-    outcome.requests = changed_requests(change)
+    for ask in list(_asks_instead(change)):
+        _ask(change, ask, outcome, work)
+    keep_requests(change, outcome, work)
     return outcome
 
 
-def changed_requests(change: Change) -> list[Request]:
+def keep_requests(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
+    """What is to be stored of requests, and when the clock alone looks at them again."""
+    changed = list(_changed(change))
+    outcome.requests = [request for _, request in changed]
+    for was, request in changed:
+        _keep_due(was, request, work)
+
+
+def _changed(change: Change) -> Iterator[tuple[Request | None, Request]]:
+    """Each request that differs: as it was, and as it is now."""
     known = change.stored.requests
-    return [r for r in change.requests.values() if (was := known.get(r.run_id)) is not r and was != r]
+    return (
+        (was, request)
+        for request in change.requests.values()
+        if (was := known.get(request.run_id)) is not request and was != request
+    )
 
 
 def _keep_dates(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
@@ -232,12 +249,11 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     """One waiting request per flow is enough: it will be decided on what is current then. One that runs already may
     have read the old version, so it does not count; nor does a backfill, which is about the past.
     """
-    waiting = (
-        r
-        for r in change.requests.values()
-        if r.state.is_waiting and r.instance_id == ask.flow.instance_id and not r.is_of_backfill
-    )
-    if any(gate.flow_asked(change.world, request) == ask.flow for request in waiting):
+    of_instance = (r for r in change.requests.values() if r.will_refresh and r.instance_id == ask.flow.instance_id)
+    waiting = [request for request in of_instance if gate.flow_asked(change.world, request) == ask.flow]
+    if waiting:
+        if all(not request.is_automatic and request.stands_for is None for request in waiting):
+            change.put(replace(waiting[0], stands_for=ask.ref))
         return
     command, run_id = translation.submission_of(change.world.tenant, ask)
     if run_id not in change.requests:
@@ -255,6 +271,8 @@ def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) 
     for request in _to_decide(change, outcome):
         decision = gate.decide(change.world, request, now=work.now)
         if not gate.is_news(request, decision):
+            if isinstance(decision, gate.Parked) and decision.due_at != request.due_at:
+                change.put(replace(request, due_at=decision.due_at))
             continue
         if said == PORTION:
             work.schedule(DECIDE, change.world.tenant, work.now)
@@ -263,9 +281,10 @@ def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) 
         answered = gate.answered(request, decision)
         message = translation.decision_message(request, decision, answered.number, work.now)
         outcome.messages.append((message, change.because.get(request.run_id)))
-        outcome.decisions.append(decision_row(request, message, change.world, work.now))
+        outcome.decisions.append(decision_row(request, message, change.world, work.now, decision))
         change.put(answered)
-        _keep_deadline(request, answered, decision, work)
+        if isinstance(decision, gate.Admitted):
+            _keep_admission(change, decision.target.flow, outcome, work)
 
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
@@ -279,7 +298,28 @@ def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
     return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
 
 
-def decision_row(request: Request, message: Any, world: World, now: datetime) -> dict[str, Any]:
+def _asks_instead(change: Change) -> Iterator[Ask]:
+    """Somebody's own request stood for the refresh of a flow that is stale, and ended without a run."""
+    for was, now in _changed(change):
+        if was is not None and was.will_refresh and now.state is State.ENDED and now.stands_for is not None:
+            key = gate.flow_asked(change.world, was)
+            if is_to_refresh(change.world, key):
+                yield Ask(key, now.stands_for)
+
+
+def _keep_admission(change: Change, key: FlowKey, outcome: Outcome, work: Work[LineageStore]) -> None:
+    """Remember when the flow was admitted, where its refreshes must lie apart."""
+    flow = change.world.flow(key)
+    if flow is None or flow.min_interval is None:
+        return
+    change.world = change.world.with_flows({key: changed_copy(flow, last_admitted_at=work.now)})
+    pair = change.stored.world.instances.get(key.instance_id), change.world.instances[key.instance_id]
+    outcome.instances = [one for one in outcome.instances if one[1].instance_id != key.instance_id] + [pair]
+
+
+def decision_row(
+    request: Request, message: Any, world: World, now: datetime, decision: Decision | None = None
+) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
         "number": message.number,
@@ -287,12 +327,14 @@ def decision_row(request: Request, message: Any, world: World, now: datetime) ->
         "answer": message.type,
         "decided_at": now,
         "said": message.model_dump(mode="json"),
-        "seen": dict(islice(gate.seen_by(world, request), LIST_LIMIT)),
+        "seen": dict(islice(gate.seen_by(world, request, decision), LIST_LIMIT)),
     }
 
 
-def _keep_deadline(before: Request, after: Request, decision: Decision, work: Work[LineageStore]) -> None:
-    if isinstance(decision, gate.Parked) and decision.wait_until is not None:
-        work.schedule(EXPIRE, str(after.run_id), decision.wait_until)
-    elif before.state is State.PARKED:
+def _keep_due(before: Request | None, after: Request, work: Work[LineageStore]) -> None:
+    if after.due_at == (before.due_at if before else None):
+        return
+    if after.due_at is not None:
+        work.schedule(EXPIRE, str(after.run_id), after.due_at)
+    else:
         work.unschedule(EXPIRE, str(after.run_id))

@@ -164,7 +164,7 @@ async def on_portions(due: Sequence[Due], work: LineageWork) -> None:
 
 
 async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
-    """Look again at the tenants of requests whose deadline has come: each is released now, or expires."""
+    """Look again at the tenants of requests whose time has come: each is released now, waits on, or expires."""
     requests = await work.store.requests([UUID(one.ref) for one in due])
     changes = await _load((request.tenant for request in requests.values()), work)
     for change in changes.values():
@@ -236,7 +236,7 @@ def _how_it_ended(message: RequestStatusChanged, run: Run | None) -> str | None:
 async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None:
     """New flows get the facts of runs that were there before them."""
     for change in changes:
-        await settlement.settle(change, settlement.beginning(change), work)
+        await settlement.settle_new(change, work)
     followed = await superseding.follow(changes, work)
     await conclude(changes, work)
     await superseding.say(followed, work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from services.lineage.domain.backfill import Range
 from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Upstream
+from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
 
@@ -43,7 +43,8 @@ from standings s join instances i using (instance_id) where {_SINCE} order by i.
 """
 FLOWS = f"""
 select f.*, s.answers, v.run_id as v_run_id, v.attempt as v_attempt, v.started_at as v_started_at,
-    v.ended_at as v_ended_at, v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms
+    v.ended_at as v_ended_at, v.artifact_version as v_artifact_version, v.reads as v_reads, v.confirms as v_confirms,
+    v.schema_digest as v_schema_digest, v.schema_since as v_schema_since
 from standings s join flows f using (instance_id) left join versions v on v.version_id = f.completion_id
 where {_SINCE} order by f.instance_id, f.place
 """
@@ -142,12 +143,13 @@ on conflict (version_id) do update set
     started_at = excluded.started_at, ended_at = excluded.ended_at, digest = excluded.digest,
     sealed_late = versions.sealed_late or (versions.digest is null and excluded.digest is not null),
     last_data_date = excluded.last_data_date, rows_processed = excluded.rows_processed,
-    artifact_version = excluded.artifact_version, reads = excluded.reads, withdrawn_at = null
+    artifact_version = excluded.artifact_version, reads = excluded.reads, withdrawn_at = null,
+    schema_digest = excluded.schema_digest
 """
 
 
 def dumps(batch: Collection[Mapping[str, Any]]) -> str:
-    """Rows as one JSON array: times and ids as text, which PostgreSQL reads by the column's type."""
+    """Rows as one JSON array: times, spans and ids as text, which PostgreSQL reads by the column's type."""
     return json.dumps(list(batch), default=_text)
 
 
@@ -155,6 +157,8 @@ def _text(value: object) -> Any:
     match value:
         case datetime() | date():
             return value.isoformat()
+        case timedelta():
+            return f"{value.total_seconds():f} seconds"
         case UUID():
             return str(value)
         case _:
@@ -248,6 +252,8 @@ def _flow_of(row: Row) -> Flow:
                 artifact_version=row["v_artifact_version"],
                 reads=_reads_of(row["v_reads"]),
                 confirms=row["v_confirms"],
+                schema_digest=row["v_schema_digest"],
+                schema_since=row["v_schema_since"],
             )
         )
     answer = row["answers"].get(row["kind"], (FlowStatus.NOT_INITIALIZED,))
@@ -258,12 +264,15 @@ def _flow_of(row: Row) -> Flow:
         on_upstream=OnUpstream(row["on_upstream"]),
         reports=ReportsPolicy(row["reports"]),
         max_open_runs=row["max_open_runs"],
+        max_wait=row["max_wait"],
+        min_interval=row["min_interval"],
         version=version,
         newest_end_failed=row["newest_end_failed"],
         last_run_id=row["last_run_id"],
         last_run_at=row["last_run_at"],
         last_data_date=row["last_data_date"],
         open_run_id=row["open_run_id"],
+        last_admitted_at=row["last_admitted_at"],
         superseded=row["superseded"],
         freshness=FlowStatus(freshness),
         reason=reason,
@@ -282,9 +291,14 @@ def _reads_of(stored: Iterable[Mapping[str, Any]]) -> tuple[Read, ...]:
             _uuid(one["version_id"]),
             one["artifact_version"],
             Basis(one["basis"]),
+            _schema_of(one["schema"]) if one.get("schema") else None,
         )
         for one in stored
     )
+
+
+def _schema_of(stored: Mapping[str, Any]) -> Schema:
+    return Schema(stored["digest"], _uuid(stored["since"]))
 
 
 def _upstream_of(row: Row) -> Upstream:
@@ -359,12 +373,15 @@ def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict
                 "on_upstream": flow.on_upstream,
                 "reports": flow.reports,
                 "max_open_runs": flow.max_open_runs,
+                "max_wait": flow.max_wait,
+                "min_interval": flow.min_interval,
                 "completion_id": flow.version.completion_id if flow.version else None,
                 "newest_end_failed": flow.newest_end_failed,
                 "last_run_id": flow.last_run_id,
                 "last_run_at": flow.last_run_at,
                 "last_data_date": flow.last_data_date,
                 "open_run_id": flow.open_run_id,
+                "last_admitted_at": flow.last_admitted_at,
                 "superseded": flow.superseded,
             }
 
@@ -465,9 +482,12 @@ def completion_row(run: Run, completion: Completion, now: datetime) -> dict[str,
                 "version_id": read.version_id,
                 "artifact_version": read.artifact_version,
                 "basis": read.basis,
+                **({"schema": read.schema._asdict()} if read.schema is not None else {}),
             }
             for read in completion.reads
         ],
+        "schema_digest": completion.schema_digest,
+        "schema_since": completion.schema_since,
     }
 
 
@@ -519,6 +539,8 @@ def _completion_of(row: Row) -> Completion:
         artifact_version=row["artifact_version"],
         reads=_reads_of(row["reads"]),
         confirms=row["confirms"],
+        schema_digest=row["schema_digest"],
+        schema_since=row["schema_since"],
     )
 
 
@@ -534,13 +556,16 @@ def request_of(row: Row) -> Request:
         wait_until=row["wait_until"],
         asked_at=row["asked_at"],
         parameters=row["parameters"],
+        trigger=Trigger(row["trigger"]),
+        mode=Mode(row["mode"]),
         state=State(row["state"]),
         shown=tuple((name, status) for name, status in row["shown"]),
         number=row["number"],
         seq=row["seq"],
-        trigger=Trigger(row["trigger"]),
         backfill=_range_of(row["backfill"]) if row["backfill"] else None,
         ended_as=row["ended_as"],
+        due_at=row["due_at"],
+        stands_for=row["stands_for"],
     )
 
 
@@ -568,12 +593,15 @@ def request_row(request: Request) -> dict[str, Any]:
         "skip_if_ready": request.skip_if_ready,
         "wait_until": request.wait_until,
         "parameters": dict(request.parameters),
+        "trigger": request.trigger,
+        "mode": request.mode,
         "state": request.state,
         "shown": request.shown,
         "number": request.number,
         "seq": request.seq,
         "asked_at": request.asked_at,
-        "trigger": request.trigger,
         "backfill": asdict(request.backfill) if request.backfill else None,
         "ended_as": request.ended_as,
+        "due_at": request.due_at,
+        "stands_for": request.stands_for,
     }

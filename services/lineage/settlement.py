@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -92,12 +92,12 @@ async def remember(result: Folded, changes: Mapping[str, Change], work: Work[Lin
                 froms[run.flow] = min(froms.get(run.flow, NEVER), result.froms[run.run_id])
         before = change.world
         await settle(change, froms, work)
-        assumed |= await _assume(result, change, froms, work)
+        assumed |= await _look_back(result, change, froms, work)
         for received, run in result.moved:
             if run.flow in froms and run.tenant == tenant:
                 _name_root(change, received, run, before.flow(run.flow) != change.world.flow(run.flow))
         for key in froms:
-            _mark_changed(change, key)
+            _mark_changed(change, key, result.withdrawn)
     return await _tell_reads(result, changes, assumed, work) if result.ended else set()
 
 
@@ -137,14 +137,34 @@ async def settle(change: Change, froms: Mapping[FlowKey, datetime], work: Work[L
     change.world = change.world.with_flows(flows)
 
 
-async def _assume(
+async def _look_back(
     result: Folded, change: Change, froms: Mapping[FlowKey, datetime], work: Work[LineageStore]
 ) -> Mapping[UUID, Mapping[FlowKey, UUID]]:
-    """For runs that nobody requested and that do not say what they read: what was current when they started."""
-    asked: list[tuple[Seen, FlowKey]] = []
-    for seen in result.completions.values():
-        if seen.tenant == change.world.tenant and seen.flow in froms:
-            asked += [(seen, upstream) for upstream in endings.unsaid(seen, change.world.graph.into(seen.flow))]
+    """Complete what runs read by the memory of versions: what nobody said, which is the answer, and the columns of it
+    by schema edges.
+    """
+    own = [s for s in result.completions.values() if s.tenant == change.world.tenant and s.flow in froms]
+    assumed = await _assumed(own, change, work)
+    again: dict[UUID, tuple[Completion, frozenset[FlowKey]]] = {}
+    for seen in own:
+        upstreams = endings.by_schema(change.world.graph.into(seen.flow))
+        if upstreams or seen.run_id in assumed:
+            completion = _completion(seen, {seen.tenant: change}, assumed.get(seen.run_id, {}))
+            again[completion.completion_id] = completion, upstreams
+    if not again:
+        return assumed
+    schemas = await work.store.schemas(endings.versions_read(again.values()))
+    completed = [
+        (result.runs[one.run_id], endings.with_schemas(one, upstreams, schemas)) for one, upstreams in again.values()
+    ]
+    await work.store.save_completions(completed, now=work.now)
+    await settle(change, {run.flow: froms[run.flow] for run, _ in completed}, work)
+    return assumed
+
+
+async def _assumed(own: Iterable[Seen], change: Change, work: Work[LineageStore]) -> dict[UUID, dict[FlowKey, UUID]]:
+    """Of runs that nobody requested and that do not say what they read: what was current when they started."""
+    asked = [(seen, upstream) for seen in own for upstream in endings.unsaid(seen, change.world.graph.into(seen.flow))]
     if not asked:
         return {}
     found = await work.store.versions_at(
@@ -154,15 +174,6 @@ async def _assume(
     for (seen, upstream), version_id in zip(asked, found, strict=True):
         if version_id is not None:
             assumed.setdefault(seen.run_id, {})[upstream] = version_id
-    again = [seen for seen in result.completions.values() if seen.run_id in assumed]
-    await work.store.save_completions(
-        [
-            (result.runs[seen.run_id], _completion(seen, {change.world.tenant: change}, assumed[seen.run_id]))
-            for seen in again
-        ],
-        now=work.now,
-    )
-    await settle(change, {seen.flow: froms[seen.flow] for seen in again}, work)
     return assumed
 
 
@@ -182,7 +193,7 @@ def _name_root(change: Change, received: Received[RunStatusChanged], run: Run, d
         change.roots[run.flow] = Root(f"{run.run_id}/{message.seq}", changed=False, run_id=run.run_id)
 
 
-def _mark_changed(change: Change, key: FlowKey) -> None:
+def _mark_changed(change: Change, key: FlowKey, withdrawn: Collection[UUID]) -> None:
     root, was, now = change.roots.get(key), change.stored.world.flow(key), change.world.flow(key)
     if root is None or now is None:
         return
@@ -190,7 +201,15 @@ def _mark_changed(change: Change, key: FlowKey) -> None:
     after = now.version.version_id if now.version else None
     said = change.because[root.run_id].message.status if root.run_id else None
     version_id = after if said is RunStatus.COMPLETED else None
-    change.roots[key] = replace(root, changed=before != after, version_id=version_id)
+    taken_back = was is not None and was.version is not None and was.version.run_id in withdrawn
+    columns = [flow.version.schema if flow and flow.version else None for flow in (was, now)]
+    change.roots[key] = replace(
+        root,
+        changed=before != after,
+        itself=taken_back,
+        appeared=columns[0] != columns[1],
+        version_id=version_id,
+    )
 
 
 def affected(changes: Iterable[Change], received: Received[RunStatusChanged]) -> FlowKey | None:
@@ -204,7 +223,12 @@ def affected(changes: Iterable[Change], received: Received[RunStatusChanged]) ->
     return None
 
 
-def beginning(change: Change) -> dict[FlowKey, datetime]:
-    """The flows that were not there before this batch: all of their past counts."""
+async def settle_new(change: Change, work: Work[LineageStore]) -> None:
+    """Flows that were not there before this batch get the facts of runs that were: their versions are news below."""
     stored = change.stored.world
-    return {key: BEGINNING for key in change.world.flow_keys() if stored.flow(key) is None}
+    new = {key: BEGINNING for key in change.world.flow_keys() if stored.flow(key) is None}
+    await settle(change, new, work)
+    for key in new:
+        flow = change.world.flow(key)
+        if flow is not None and flow.version is not None:
+            change.roots[key] = replace(change.roots[key], changed=True)

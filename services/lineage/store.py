@@ -20,7 +20,7 @@ from services.lineage.calendar_store import CalendarStore
 from services.lineage.domain.endings import Completion, Past, Run
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.world import Instance, World
+from services.lineage.domain.world import Instance, Schema, World
 from services.lineage.mirror import Loaded, Mirror
 from services.lineage.restatement_pages import RestatementPages
 from services.lineage.restatement_store import RestatementStore
@@ -174,17 +174,32 @@ class LineageStore(CalendarStore):
             await execute(self._conn, rows.SAVE_COMPLETIONS, rows=rows.dumps(batch))
 
     async def save_confirmed(self, completions: Collection[Completion]) -> None:
-        """What the chain of completions says about each."""
+        """What the chain of completions says about each: what it confirms, and since when its columns are these."""
         if completions:
             await execute(
                 self._conn,
                 """
-                update versions v set confirms = c.confirms
-                from unnest(cast(:ids as uuid[]), cast(:confirmed as uuid[])) as c (version_id, confirms)
+                update versions v set
+                    confirms = c.confirms, schema_digest = c.schema_digest, schema_since = c.schema_since
+                from unnest(
+                    cast(:ids as uuid[]), cast(:confirmed as uuid[]), cast(:digests as text[]), cast(:sinces as uuid[])
+                ) as c (version_id, confirms, schema_digest, schema_since)
                 where v.version_id = c.version_id
                 """,
                 ids=[one.completion_id for one in completions], confirmed=[one.confirms for one in completions],
+                digests=[one.schema_digest for one in completions], sinces=[one.schema_since for one in completions],
             )  # fmt: skip
+
+    async def schemas(self, version_ids: Collection[UUID]) -> dict[UUID, Schema]:
+        """Version → its columns, of those that are known."""
+        if not version_ids:
+            return {}
+        found = await fetch(
+            self._conn,
+            "select version_id, schema_digest, schema_since from versions where version_id = any(cast(:ids as uuid[]))",
+            ids=list(version_ids),
+        )
+        return {row["version_id"]: Schema(row["schema_digest"], row["schema_since"]) for row in found}
 
     async def withdraw(self, run_ids: Collection[UUID], *, now: datetime) -> dict[UUID, datetime]:
         """No version of these runs counts any more. Run → the earliest end of those that did."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    Interval,
     MetaData,
     Table,
     Text,
@@ -66,12 +67,15 @@ flows = Table(
     Column("on_upstream", Text, nullable=False),
     Column("reports", Text, nullable=False),
     Column("max_open_runs", Integer, nullable=False),
+    Column("max_wait", Interval),
+    Column("min_interval", Interval),
     Column("completion_id", Uuid),
     Column("newest_end_failed", Boolean, nullable=False),
     Column("last_run_id", Uuid),
     Column("last_run_at", _AT),
     Column("last_data_date", Date),
     Column("open_run_id", Uuid),
+    Column("last_admitted_at", _AT),
     Column("superseded", Text),  # why its current version is, as rule 5 says it
     postgresql_with=_HOT,
 )  # fmt: skip
@@ -161,6 +165,8 @@ versions = Table(
     Column("confirms", Uuid),  # the version that this completion found unchanged; null: it minted its own
     Column("withdrawn_at", _AT),
     Column("is_backfill", Boolean, nullable=False, server_default=text("false")),  # never current: about the past
+    Column("schema_digest", Text),
+    Column("schema_since", Uuid),  # the completion with which the columns became others; null: nothing else is known
     UniqueConstraint("run_id", "attempt", name="versions_run_attempt"),
 )  # fmt: skip
 Index(
@@ -192,6 +198,9 @@ open_requests = Table(
     Column("trigger", Text, nullable=False, server_default=text("'manual'")),
     Column("backfill", JSONB),
     Column("ended_as", Text),
+    Column("mode", Text, nullable=False, server_default=text("'incremental'")),
+    Column("due_at", _AT),  # when it is looked at again by the clock alone
+    Column("stands_for", Text),  # the change that would have asked, had this one not waited
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))

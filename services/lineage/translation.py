@@ -74,7 +74,15 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
     flows = None
     if command.flows is not None:
         flows = tuple(
-            FlowDefinition(flow.kind, flow.deployment, flow.on_upstream, flow.reports, flow.max_open_runs)
+            FlowDefinition(
+                flow.kind,
+                flow.deployment,
+                flow.on_upstream,
+                flow.reports,
+                flow.max_open_runs,
+                flow.max_wait,
+                flow.min_interval,
+            )
             for flow in command.flows
         )
     frequency = command.update_frequency.model_dump(mode="json") if command.update_frequency else None
@@ -125,6 +133,7 @@ def seen_of(message: RunStatusChanged) -> Seen:
         started_at=message.started_at,
         ended_at=message.ended_at,
         digest=message.output_digest,
+        schema_digest=message.schema_digest,
         last_data_date=message.last_data_date,
         rows_processed=message.rows_processed,
         artifact_version=None if version is None else str(version),
@@ -154,8 +163,9 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         wait_until=wait_until,
         asked_at=message.occurred_at,
         parameters=message.parameters,
-        seq=message.seq,
         trigger=message.trigger,
+        mode=message.mode or Mode.INCREMENTAL,
+        seq=message.seq,
         backfill=_range_of(message),
     )
 
@@ -228,8 +238,8 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
         skip_if_ready=command.skip_if_ready,
         wait_until=None,
         asked_at=now,
-        state=State.ASKED,
         trigger=command.trigger,
+        state=State.ASKED,
     )
 
 
@@ -271,6 +281,8 @@ def _flow_snapshot(flow: Flow) -> wire.FlowSnapshot:
         on_upstream=flow.on_upstream,
         reports=flow.reports,
         max_open_runs=flow.max_open_runs,
+        max_wait=flow.max_wait,
+        min_interval=flow.min_interval,
         status=flow.status,
         old_status=flow.old_status,
         freshness=flow.freshness,

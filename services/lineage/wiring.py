@@ -17,7 +17,7 @@ from services.lineage.domain import definition
 from services.lineage.domain.definition import Rejected
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Root
-from services.lineage.domain.world import Heard, Instance, World
+from services.lineage.domain.world import Flow, Heard, Instance, World
 from shared.messaging.decode import Received
 
 
@@ -40,7 +40,7 @@ def hear(change: Change, received: Received[Any], owners: Mapping[UUID, str], *,
     instance = applied(change.world, command, owners, at=min(received.at, now))
     if isinstance(instance, Rejected):
         return instance
-    take(change, command, replace(instance, heard=heard.added_to(before)), ref=received.id)
+    take(change, command, replace(instance, heard=heard.added_to(before)), ref=record.position)
     change.because[instance.instance_id] = received
     return None
 
@@ -79,7 +79,6 @@ def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref:
     if before is not None and replace(before, heard=after.heard) == after:
         change.world = change.world.with_announced([after])
         return
-    redefined = before is not None and before.definition_digest != after.definition_digest
     gone = [flow.kind for flow in before.flows if after.flow(flow.kind) is None] if before else []
     below = [
         edge.downstream
@@ -95,7 +94,8 @@ def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref:
         known = change.roots.get(key)
         change.roots[key] = Root(
             ref,
-            changed=redefined or (known is not None and known.changed),
+            changed=False,
+            itself=_is_another(before, after, flow) or (known is not None and known.itself),
             appeared=before is None or before.flow(flow.kind) is None or (known is not None and known.appeared),
         )
     match command:
@@ -105,3 +105,12 @@ def take(change: Change, command: wire.InstanceCommand, after: Instance, *, ref:
             change.said[after.instance_id] = "instance.retired", command.actor
         case _:
             pass
+
+
+def _is_another(before: Instance | None, after: Instance, flow: Flow) -> bool:
+    """The flow is defined or wired otherwise than before, is back, or refreshes itself only now."""
+    was = before.flow(flow.kind) if before is not None else None
+    if before is None or was is None:
+        return True
+    said = (before.definition_digest, before.upstreams, before.retired_at, was.on_upstream)
+    return said != (after.definition_digest, after.upstreams, after.retired_at, flow.on_upstream)

@@ -16,8 +16,9 @@ RECORD = (
     "run_id", "tenant", "run_type", "name", "instance_id", "instance_name", "flow_kind", "trigger", "mode",
     "parameters", "actor", "orchestrator_kind", "orchestrator_run_id", "deployment", "status", "previous_status",
     "sub_state", "attempt", "progress_pct", "step", "created_at", "started_at", "ended_at", "duration_seconds",
-    "metrics_json", "artifacts_ref", "outputs_ref", "outputs", "input_versions", "output_digest", "last_data_date",
-    "rows_processed", "knowledge_time", "error", "cancel_requested_at", "supersedes", "warnings", "occurred_at", "seq",
+    "metrics_json", "artifacts_ref", "outputs_ref", "outputs", "input_versions", "output_digest", "schema_digest",
+    "last_data_date", "rows_processed", "knowledge_time", "error", "cancel_requested_at", "supersedes", "warnings",
+    "occurred_at", "seq",
 )  # fmt: skip
 _JSON = frozenset({"parameters", "metrics_json", "artifacts_ref", "input_versions", "error", "warnings"})
 _SHOWN_AS = {"metrics_json": "metrics", "artifacts_ref": "artifacts"}

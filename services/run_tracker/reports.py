@@ -102,7 +102,8 @@ def read(run: Run, stored: StoredReport, bucket: str) -> Report:
     )
     return Report(
         attempt, n, "output", at, metrics=metrics, warnings=warnings, digest=output.digest,
-        last_data_date=output.last_data_date, rows_processed=output.rows_processed, empty=output.empty,
+        schema_digest=output.schema_digest, last_data_date=output.last_data_date, rows_processed=output.rows_processed,
+        empty=output.empty,
     )  # fmt: skip
 
 
@@ -130,7 +131,8 @@ def outputs_of(run: Run) -> Outputs:
         run.outputs_attempt, run.outputs_n, run.sealed_n, run.sealed_at, run.reported_at,
         from_json(run.reported_inputs), from_json(run.metrics_json), from_json(run.artifacts_ref),
         from_json(run.reported_error) if run.reported_error is not None else None,
-        run.output_digest, run.last_data_date, run.rows_processed, run.empty, from_json(run.warnings),
+        run.output_digest, run.schema_digest, run.last_data_date, run.rows_processed, run.empty,
+        from_json(run.warnings),
     )  # fmt: skip
 
 
@@ -152,10 +154,11 @@ def set_outputs(run: Run, outputs: Outputs) -> bool:
             outputs.warnings.append(warning)
     before = (
         from_json(run.metrics_json), from_json(run.artifacts_ref), from_json(run.input_versions),
-        run.output_digest, run.last_data_date, run.rows_processed,
+        run.output_digest, run.schema_digest, run.last_data_date, run.rows_processed,
     )  # fmt: skip
     after = (
-        outputs.metrics, outputs.artifacts, versions, outputs.digest, outputs.last_data_date, outputs.rows_processed,
+        outputs.metrics, outputs.artifacts, versions,
+        outputs.digest, outputs.schema_digest, outputs.last_data_date, outputs.rows_processed,
     )  # fmt: skip
     run.outputs_attempt, run.outputs_n = outputs.attempt, outputs.n
     run.sealed_n, run.sealed_at, run.reported_at = outputs.sealed_n, outputs.sealed_at, outputs.reported_at
@@ -167,8 +170,8 @@ def set_outputs(run: Run, outputs: Outputs) -> bool:
         return False
     run.metrics_json, run.artifacts_ref = json.dumps(outputs.metrics), json.dumps(outputs.artifacts)
     run.input_versions = json.dumps(versions)
-    run.output_digest, run.last_data_date, run.rows_processed = (
-        outputs.digest, outputs.last_data_date, outputs.rows_processed,
+    run.output_digest, run.schema_digest, run.last_data_date, run.rows_processed = (
+        outputs.digest, outputs.schema_digest, outputs.last_data_date, outputs.rows_processed,
     )  # fmt: skip
     return True
 

@@ -85,6 +85,7 @@ runs = Table(
     Column("metrics_json", JSONB, nullable=False, server_default=_EMPTY),
     Column("artifacts_ref", JSONB, nullable=False, server_default=_EMPTY),
     Column("output_digest", Text),
+    Column("schema_digest", Text),
     Column("last_data_date", Date),
     Column("rows_processed", BigInteger),
     Column("empty", Boolean, nullable=False),

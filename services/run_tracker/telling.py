@@ -152,6 +152,7 @@ def snapshot(run: Run) -> RunStatusChanged:
         outputs=_OUTPUTS[run.outputs],
         input_versions=_INPUTS.validate_json(run.input_versions) if run.input_versions != "{}" else {},
         output_digest=run.output_digest,
+        schema_digest=run.schema_digest,
         last_data_date=run.last_data_date,
         rows_processed=run.rows_processed,
         error=RunError.model_validate_json(run.error) if run.error is not None else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -37,6 +37,8 @@ class FlowDefinition:
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: int | None = None
+    max_wait: timedelta | None = None
+    min_interval: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,8 @@ def _defined(known: Flow | None, flow: FlowDefinition) -> Flow:
         on_upstream=flow.on_upstream,
         reports=flow.reports,
         max_open_runs=at_most,
+        max_wait=flow.max_wait,
+        min_interval=flow.min_interval,
     )
 
 
@@ -233,7 +237,7 @@ def _edges_wrong(instance: Instance, world: World) -> str | None:
     own = {flow.kind for flow in instance.flows}
     seen: set[tuple[FlowKey, FlowKey, EdgeKind]] = set()
     for upstream in instance.upstreams:
-        fault = _not_available(upstream) or _names_wrong(instance, upstream, world)
+        fault = _names_wrong(instance, upstream, world)
         if fault:
             return fault
         source = resolve(upstream, world.instances)
@@ -251,15 +255,6 @@ def _edges_wrong(instance: Instance, world: World) -> str | None:
         if (known.downstream, known.role) in roles:
             return f"{world.name_of(known.downstream)} has two upstreams in the role {known.role!r}: name their roles"
         roles.add((known.downstream, known.role))
-    return None
-
-
-def _not_available(upstream: Upstream) -> str | None:
-    """Options that come with the complete gate are refused by name, never half kept."""
-    if upstream.kind is EdgeKind.SCHEMA:
-        return f"edge kind {upstream.kind.value!r} (to {upstream.name}) is not available yet"
-    if upstream.optional:
-        return f"optional edges (to {upstream.name}) are not available yet"
     return None
 
 

@@ -6,15 +6,15 @@ same answer. An unchanged output digest makes no new version; it confirms the on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
-from runtide_schemas.vocabulary import Basis, FlowKind, Mode, RunStatus, Trigger, version_id_of
+from runtide_schemas.vocabulary import Basis, EdgeKind, FlowKind, Mode, RunStatus, Trigger, version_id_of
 
 from services.lineage.domain.graph import Edge, FlowKey
-from services.lineage.domain.world import Flow, Read, Version
+from services.lineage.domain.world import Flow, Read, Schema, Version
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -79,6 +79,7 @@ class Seen:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     digest: str | None = None
+    schema_digest: str | None = None
     last_data_date: date | None = None
     rows_processed: int | None = None
     artifact_version: str | None = None
@@ -98,6 +99,7 @@ class Seen:
 class Completion:
     """One completed attempt that counts. `confirms`: the version that it found unchanged, None if it minted its own
     (`completion_id`). `sealed_late`: it was taken without a digest first, so it stays a version of its own.
+    `schema_digest`, `schema_since`: its columns, as in `Schema`.
     """
 
     completion_id: UUID
@@ -112,6 +114,8 @@ class Completion:
     artifact_version: str | None = None
     reads: tuple[Read, ...] = ()
     confirms: UUID | None = None
+    schema_digest: str | None = None
+    schema_since: UUID | None = None
 
     @property
     def version_id(self) -> UUID:
@@ -184,6 +188,7 @@ def completion_of(seen: Seen, reads: tuple[Read, ...]) -> Completion:
         rows_processed=seen.rows_processed,
         artifact_version=seen.artifact_version,
         reads=reads,
+        schema_digest=seen.schema_digest,
     )
 
 
@@ -203,6 +208,30 @@ def reads_of(seen: Seen, edges: Iterable[Edge], assumed: Mapping[FlowKey, UUID])
     return tuple(reads.values())
 
 
+def by_schema(edges: Iterable[Edge]) -> frozenset[FlowKey]:
+    """The upstreams of which only the columns matter."""
+    return frozenset(edge.upstream for edge in edges if edge.kind is EdgeKind.SCHEMA)
+
+
+def versions_read(completions: Iterable[tuple[Completion, Collection[FlowKey]]]) -> set[UUID]:
+    """The versions that these completions read of these upstreams."""
+    return {
+        read.version_id
+        for completion, upstreams in completions
+        for read in completion.reads
+        if read.version_id is not None and read.upstream in upstreams
+    }
+
+
+def with_schemas(completion: Completion, upstreams: Collection[FlowKey], schemas: Mapping[UUID, Schema]) -> Completion:
+    """With the columns of what it read of these upstreams. `schemas`: version → its columns."""
+    reads = (
+        replace(read, schema=schemas.get(read.version_id)) if read.version_id and read.upstream in upstreams else read
+        for read in completion.reads
+    )
+    return replace(completion, reads=tuple(reads))
+
+
 def unsaid(seen: Seen, edges: Iterable[Edge]) -> tuple[FlowKey, ...]:
     """The upstreams of a run that nobody requested whose versions its snapshot does not say: those current at its start
     are assumed.
@@ -214,18 +243,34 @@ def unsaid(seen: Seen, edges: Iterable[Edge]) -> tuple[FlowKey, ...]:
 
 
 def chained(past: Past) -> tuple[Completion, ...]:
-    """The completions with `confirms` worked out, each by the one before it."""
+    """The completions with `confirms` and the columns worked out, each by the one before it."""
     result: list[Completion] = []
     for completion in past.completions:
         before = result[-1] if result else None
-        untouched = completion.ended_at < past.changed_from
-        result.append(completion if untouched else replace(completion, confirms=_confirmed(completion, before)))
+        if completion.ended_at >= past.changed_from:
+            completion = replace(completion, confirms=_confirmed(completion, before))
+            schema = _schema(completion, before)
+            completion = replace(completion, schema_digest=schema.digest, schema_since=schema.since)
+        result.append(completion)
     return tuple(result)
 
 
 def _confirmed(completion: Completion, before: Completion | None) -> UUID | None:
     same = before is not None and completion.digest is not None and completion.digest == before.digest
     return before.version_id if before is not None and same and not completion.sealed_late else None
+
+
+def _schema(completion: Completion, before: Completion | None) -> Schema:
+    """The same content has the same columns. Where the ones before were known, silence counts as other ones; where they
+    were not, what is said now is taken for what they were.
+    """
+    digest = completion.schema_digest
+    if before is None:
+        return Schema(digest)
+    if digest is None and completion.confirms is not None:
+        digest = before.schema_digest
+    changed = before.schema_digest is not None and digest != before.schema_digest
+    return Schema(digest, completion.completion_id if changed else before.schema_since)
 
 
 def settled(flow: Flow, past: Past, completions: Sequence[Completion]) -> Flow:
@@ -256,4 +301,5 @@ def version_of(newest: Completion) -> Version:
         verified_at=newest.ended_at if newest.confirms else None,
         artifact_version=newest.artifact_version,
         reads=newest.reads,
+        schema=Schema(newest.schema_digest, newest.schema_since),
     )

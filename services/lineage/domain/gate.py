@@ -20,6 +20,7 @@ from runtide_schemas.vocabulary import (
     FlowStatus,
     Gate,
     InstanceStatus,
+    Mode,
     RequestStatus,
     RunType,
     Trigger,
@@ -52,7 +53,8 @@ class Request:
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
     `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
-    its run, ended.
+    its run, ended. `due_at`: when it is looked at again by the clock alone; `stands_for`: the change that would have
+    asked for the same flow, had this one not waited.
     """
 
     run_id: UUID
@@ -65,13 +67,16 @@ class Request:
     wait_until: datetime | None
     asked_at: datetime
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    trigger: Trigger = Trigger.MANUAL
+    mode: Mode = Mode.INCREMENTAL
     state: State = State.UNDECIDED
     shown: tuple[tuple[str, str], ...] = ()
     number: int = 0
     seq: int = 0
-    trigger: Trigger = Trigger.MANUAL
     backfill: Range | None = None
     ended_as: str | None = None
+    due_at: datetime | None = None
+    stands_for: str | None = None
 
     @property
     def waits_for_room(self) -> bool:
@@ -83,15 +88,26 @@ class Request:
         """A backfill or one of its children: about the past, so it stands for nothing that today waits for."""
         return self.backfill is not None or self.trigger is Trigger.BACKFILL
 
+    @property
+    def is_automatic(self) -> bool:
+        """A change above asked for it, nobody else."""
+        return self.trigger is Trigger.UPSTREAM
+
+    @property
+    def will_refresh(self) -> bool:
+        """It waits, and its run will leave a version behind: it stands for every change until then."""
+        return self.state.is_waiting and self.mode is not Mode.PREVIEW and not self.is_of_backfill
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """One thing that is in the way, by name."""
+    """One thing that is in the way, by name. `until`: when the clock alone takes it out of the way."""
 
     flow: FlowKey
     name: str
     status: InstanceStatus
     reason: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +122,30 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
+    """`excused`: what was in the way and is no longer waited for."""
+
     target: Target
     reads: tuple[Read, ...]
     warning: str | None = None
+    excused: tuple[Blocked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
+    """`due_at`: when the clock alone may change the answer."""
+
     target: Target
     blockers: tuple[Blocked, ...]
     wait_until: datetime | None
+    due_at: datetime | None = None
 
     @property
     def shown(self) -> tuple[tuple[str, str], ...]:
-        """What a reader would see change: who blocks, and how."""
-        return tuple((blocked.name, blocked.status.value) for blocked in self.blockers)
+        """What a reader would see change: who blocks, and how or until when."""
+        return tuple(
+            (blocked.name, blocked.until.isoformat() if blocked.until else blocked.status.value)
+            for blocked in self.blockers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +188,8 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
             "Ask again under a new command_id, for example with gate 'wait'",
             target,
         )
-    if request.skip_if_ready and flow.status is FlowStatus.READY:
+    may_have_read_old = request.is_automatic and world.open_runs.get(target.flow)
+    if request.skip_if_ready and flow.status is FlowStatus.READY and not may_have_read_old:
         version_id = flow.version.version_id if flow.version else None
         return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
     return _gated(world, request, target, flow, now)
@@ -189,19 +215,29 @@ def target_of(world: World, request: Request) -> Target | Refused:
 
 
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
-    above, busy = upstream_blockers(world, target.flow), busy_blocker(world, target.flow, flow)
-    blockers = (*above, *busy)
+    above, held = (
+        upstream_blockers(world, target.flow),
+        busy_blocker(world, target.flow, flow, automatic=request.is_automatic),
+    )
+    if request.is_automatic:
+        above, held = above or under_way(world, target.flow), (*held, *too_soon(world, target.flow, now))
     forced = request.gate is Gate.FORCE
-    passes = not busy if forced else not blockers
-    if passes:
-        warning = f"forced although {_listed(above)}" if above else None
-        return Admitted(target, inputs_of(world, target.flow), warning)
+    tired = above and not held and has_waited(world, request, target.flow, now)
+    if not held and (not above or tired or forced):
+        return _admitted(world, target, above, f"after waiting for {flow.max_wait}" if tired else "forced")
     if not request.waits_for_room:
-        return not_ready(world, target, blockers)
-    blockers = busy if forced else blockers
+        return not_ready(world, target, (*above, *held))
+    blockers = held if forced else (*above, *held)
     if request.wait_until is not None and request.wait_until <= now:
         return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
-    return Parked(target, blockers, request.wait_until)
+    instants = (request.wait_until, patience_ends_at(request, flow), *(one.until for one in held))
+    due_at = min((at for at in instants if at is not None and at > now), default=None)
+    return Parked(target, blockers, request.wait_until, due_at)
+
+
+def _admitted(world: World, target: Target, passed: tuple[Blocked, ...], how: str) -> Admitted:
+    warning = f"{how} although {_listed(passed)}" if passed else None
+    return Admitted(target, inputs_of(world, target.flow), warning, passed)
 
 
 def not_ready(world: World, target: Target, blockers: tuple[Blocked, ...]) -> Refused:
@@ -233,14 +269,56 @@ def _may_be_late(world: World, key: FlowKey, readers: Container[FlowKey]) -> boo
     return late is not None and all(late <= (most or 0) for most in allowed)
 
 
-def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
-    """The flow itself, while as many of its runs are open as it may have."""
+def busy_blocker(world: World, key: FlowKey, flow: Flow, *, automatic: bool = False) -> tuple[Blocked, ...]:
+    """The flow itself, while as many of its runs are open as it may have. For an automatic refresh a run that nobody
+    asked lineage for counts too.
+    """
     runs = world.open_runs.get(key, frozenset())
+    if automatic and flow.open_run_id is not None:
+        runs |= {flow.open_run_id}
     if len(runs) < flow.max_open_runs:
         return ()
     shown = ", ".join(sorted(map(str, runs))[:3])
     reason = f"{len(runs)} of at most {flow.max_open_runs} runs are open: {shown}"
     return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason),)
+
+
+def under_way(world: World, key: FlowKey) -> tuple[Blocked, ...]:
+    """Every flow above through gating edges that is ready and will run all the same: a run of it is admitted."""
+    found = []
+    for upstream in world.graph.above(key):
+        runs = sorted(map(str, world.open_runs.get(upstream, ())))
+        standing = _standing(world, upstream) if runs else None
+        if standing is not None and standing.status is InstanceStatus.READY:
+            found.append(replace(standing, reason=f"run {runs[0]} is admitted"))
+    return tuple(found)
+
+
+def too_soon(world: World, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
+    """The flow itself, until its `min_interval` after its last admission is over."""
+    flow = world.flow(key)
+    if flow is None or flow.min_interval is None or flow.last_admitted_at is None:
+        return ()
+    until = flow.last_admitted_at + flow.min_interval
+    if until <= now:
+        return ()
+    reason = f"it was admitted at {_clock(flow.last_admitted_at)}; its min_interval ends at {_clock(until)}"
+    return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason, until),)
+
+
+def has_waited(world: World, request: Request, key: FlowKey, now: datetime) -> bool:
+    """An automatic refresh has waited for its `max_wait`, and there is a version of all that it has to read."""
+    flow = world.flow(key)
+    ends_at = patience_ends_at(request, flow) if flow else None
+    if ends_at is None or ends_at > now:
+        return False
+    required = (world.flow(edge.upstream) for edge in world.graph.into(key) if edge.gates)
+    return all(upstream is not None and upstream.version is not None for upstream in required)
+
+
+def patience_ends_at(request: Request, flow: Flow) -> datetime | None:
+    """When an automatic refresh has waited for long enough; None: it waits for ever."""
+    return request.asked_at + flow.max_wait if request.is_automatic and flow.max_wait is not None else None
 
 
 def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
@@ -249,12 +327,14 @@ def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
 
 
 def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
-    """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets."""
+    """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets. What
+    does not gate and has no version is not read.
+    """
     reads = []
     for edge in world.graph.into(key):
         upstream = world.flow(edge.upstream)
-        if upstream is not None:
-            version = upstream.version
+        version = upstream.version if upstream else None
+        if upstream is not None and (version is not None or edge.gates):
             reads.append(
                 Read(
                     edge.role,
@@ -278,9 +358,9 @@ def answered(request: Request, decision: Decision) -> Request:
     after = replace(request, number=request.number + 1)
     match decision:
         case Parked():
-            return replace(after, state=State.PARKED, shown=decision.shown)
+            return replace(after, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
         case Admitted():
-            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=())
+            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=(), due_at=None)
         case Refused():
             return ended(after, RequestStatus.REFUSED)
         case Skipped():
@@ -291,7 +371,7 @@ def answered(request: Request, decision: Decision) -> Request:
 
 def ended(request: Request, how: str) -> Request:
     """The request when it is over: its place is free."""
-    return replace(request, state=State.ENDED, shown=(), ended_as=how)
+    return replace(request, state=State.ENDED, shown=(), due_at=None, ended_as=how)
 
 
 def is_news(request: Request, decision: Decision) -> bool:
@@ -306,14 +386,18 @@ def flow_asked(world: World, request: Request) -> FlowKey:
     return FlowKey(request.instance_id, flow.kind if flow else request.kind)
 
 
-def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """What a decision saw: the flow itself and each flow above, nearest first, with its status and version."""
+def seen_by(world: World, request: Request, decision: Decision | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a decision saw: the flow itself, what it reads without waiting for it, and each flow above, nearest first,
+    with its status and version; and whether it was excused.
+    """
     key = flow_asked(world, request)
-    for upstream in (key, *world.graph.above(key)):
+    excused = {one.flow for one in decision.excused} if isinstance(decision, Admitted) else ()
+    ungated = (edge.upstream for edge in world.graph.into(key) if not edge.gates)
+    for upstream in dict.fromkeys((key, *ungated, *world.graph.above(key))):
         flow = world.flow(upstream)
         version = flow.version if flow else None
         seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}
-        yield world.name_of(upstream), seen
+        yield world.name_of(upstream), {**seen, "excused": True} if upstream in excused else seen
 
 
 def _standing(world: World, key: FlowKey) -> Blocked:
@@ -340,6 +424,10 @@ def _no_such_flow(instance: Instance, kind: FlowKind | None) -> str:
     if kind is None:
         return f"{instance.name} has several flows, name one: {has}"
     return f"{instance.name} has no flow {kind.value!r}; it has: {has}"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _listed(blockers: tuple[Blocked, ...]) -> str:

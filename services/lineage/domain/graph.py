@@ -16,7 +16,7 @@ from uuid import UUID
 import numpy as np
 from runtide_schemas.vocabulary import EdgeKind, FlowKind
 
-from services.lineage.domain.reach import Arrows
+from services.lineage.domain.reach import Arrows, Reached
 
 N = TypeVar("N")
 PATH_LIMIT = 100
@@ -31,20 +31,21 @@ class FlowKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`downstream` reads a version of `upstream` in the role `role`. `max_lag`: so many sessions late, and no more, the
-    upstream's data may be.
+    """`downstream` reads a version of `upstream` in the role `role`; an `optional` one is read where there is one.
+    `max_lag`: so many sessions late, and no more, the upstream's data may be.
     """
 
     upstream: FlowKey
     downstream: FlowKey
     kind: EdgeKind
     role: str
+    optional: bool = False
     max_lag: int | None = None
 
     @property
     def gates(self) -> bool:
         """The upstream must be ready before the downstream may run."""
-        return self.kind.gates
+        return self.kind.gates and not self.optional
 
     @property
     def propagates(self) -> bool:
@@ -141,7 +142,11 @@ class Graph:
         if stopped:
             flags = np.zeros(len(self._keys), dtype=np.bool_)
             flags[[self._number[key] for key in stopped if key in self._number]] = True
-        found = self._readers.walk([self._number[key] for key in roots if key in self._number], flags)
+        return self._reach(
+            self._readers.walk([self._number[key] for key in roots if key in self._number], flags), roots
+        )
+
+    def _reach(self, found: Reached, roots: Collection[FlowKey]) -> Reach:
         keys, parents = self._keys, found.parents.tolist()
         return Reach(frozenset(roots), {keys[node]: keys[parents[node]] for node in found.order})
 
@@ -153,8 +158,11 @@ class Graph:
 
     def gated_by(self, keys: Collection[FlowKey]) -> set[FlowKey]:
         """These flows, and every flow that may have to wait for one of them."""
-        found = self._gated.walk([self._number[key] for key in keys if key in self._number])
-        return {*keys, *(self._keys[node] for node in found.order)}
+        return {*keys, *self.waiting_for(keys).parents}
+
+    def waiting_for(self, keys: Collection[FlowKey]) -> Reach:
+        """Every flow that may have to wait for one of these, nearest first."""
+        return self._reach(self._gated.walk([self._number[key] for key in keys if key in self._number]), keys)
 
     # -- as arrays -----------------------------------------------------------------------------------------------
 

@@ -3,6 +3,10 @@
 Staleness by version is a state, not a wave: a flow is stale while what it read is not what is current above it, or
 while something above it is stale by version itself. So nothing is stored that could be lost, and a confirmed version
 makes its readers ready again without a run.
+
+Who is asked to run again follows from the state too: whoever has something new to read now, and whoever waits for one
+of those through a gating edge. A reader that does not wait (its edge is optional) is asked when there is a new version,
+a reader by a schema edge when there are other columns.
 """
 
 from __future__ import annotations
@@ -13,24 +17,27 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush
 from uuid import UUID
 
-from runtide_schemas.vocabulary import FlowStatus, InstanceStatus
+from runtide_schemas.vocabulary import EdgeKind, FlowStatus, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
 from services.lineage.domain.graph import Edge, FlowKey, Reach
 from services.lineage.domain.lateness import lateness
-from services.lineage.domain.world import Cause, Flow, Instance, Version, World, changed_copy
+from services.lineage.domain.world import Cause, Flow, Instance, Read, Version, World, changed_copy
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A flow whose facts moved. `changed`: it has another version or definition than before, so that those below must
-    run again. `appeared`: it was not there before, and those that named it are asked how they are. Else (it started,
-    failed, was confirmed) they are asked only if it is no longer stale. `ref` names the change, the same whenever it is
-    told.
+    """A flow whose facts moved. `changed`: it has another version than before, so that those below must run again.
+    `itself`: it is defined or wired otherwise, or its version was taken back; if that makes it stale, it must run again
+    too. `appeared`: it was not there before, or not with these columns, and those that name it are asked how they are.
+    Else (it started, failed,
+    was confirmed) they are asked only if it is no longer stale. `run_id`: the run that moved it, if one did. `ref`
+    names the change, the same whenever it is told.
     """
 
     ref: str
     changed: bool
+    itself: bool = False
     appeared: bool = False
     run_id: UUID | None = None
     version_id: UUID | None = None
@@ -47,8 +54,8 @@ class Ask:
 @dataclass(frozen=True, slots=True)
 class Restated:
     """The world after the pass. `causes`: instance → why it may have moved. `newly_stale`: root → the flows that
-    turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` below a change, whether it turned
-    stale now or was so before.
+    turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` that a change makes run again,
+    whether it turned stale now or was so before.
     """
 
     world: World
@@ -73,7 +80,9 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
         if flow is not None:
             flows[key] = _with_answer(world, key, flow, f"{world.name_of(parent)} is stale itself", now)
     further = {key: parent for key, parent in spread.parents.items() if key not in turned.parents}
-    reach = Reach(frozenset(roots), turned.parents | further)
+    parents = turned.parents | further
+    besides = {key: parent for key, parent in turned.by_columns.items() if key not in parents}
+    reach = Reach(frozenset(roots), parents | besides)
     after = _without_ended_delays(world.with_flows(flows), roots, now)
     return Restated(
         world=after,
@@ -85,10 +94,13 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
 
 @dataclass(slots=True)
 class _Turned:
-    """`flows`: those that were asked again, upstreams first. `parents`: flow → what above it made us ask."""
+    """`flows`: those that were asked again, upstreams first. `parents`: flow → what above it made us ask; `by_columns`:
+    the same along schema edges, by which not everything is led on.
+    """
 
     flows: dict[FlowKey, Flow] = field(default_factory=dict)
     parents: dict[FlowKey, FlowKey] = field(default_factory=dict)
+    by_columns: dict[FlowKey, FlowKey] = field(default_factory=dict)
 
 
 def _asked_again(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> _Turned:
@@ -110,7 +122,7 @@ def _asked_again(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> 
                 moved_above[edge.downstream] = []
                 heappush(waiting, (rank[edge.downstream], edge.downstream))
             moved_above[edge.downstream].append(edge)
-            turned.parents.setdefault(edge.downstream, key)
+            (turned.parents if edge.propagates else turned.by_columns).setdefault(edge.downstream, key)
     return turned
 
 
@@ -215,11 +227,15 @@ def _first_reason(
 
 def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowKey, Flow]) -> str | None:
     upstream = done.get(edge.upstream) or world.flow(edge.upstream)
-    if upstream is None or not edge.propagates:
+    if upstream is None:
         return None
+    if edge.kind is EdgeKind.SCHEMA:
+        other = upstream.version is not None and other_columns(version.read_along(edge), upstream.version)
+        return f"{world.name_of(edge.upstream)} has other columns than those that it read" if other else None
     if upstream.stale_by_version is not None:
         return f"{world.name_of(edge.upstream)} is stale itself"
-    was_read, current = version.read_along(edge), upstream.version
+    read, current = version.read_along(edge), upstream.version
+    was_read = read.version_id if read else None
     if current is not None and was_read == current.version_id:
         return None
     name = world.name_of(edge.upstream)
@@ -230,10 +246,26 @@ def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowK
     )
 
 
+def other_columns(read: Read | None, current: Version) -> bool:
+    """Whether the columns of the current version are others than those of the version read, or must be feared to be.
+
+    Two known digests decide. Else it is asked since when the columns are what they are: an upstream that never said, or
+    says so for the first time, changed nothing; one that did say and is silent now is in doubt, and doubt makes stale.
+    Of a version never read, or not known, nothing is feared until the upstream says what its columns are.
+    """
+    if read is not None and read.version_id == current.version_id:
+        return False
+    was = read.schema if read is not None and read.version_id is not None else None
+    if was is None:
+        return current.schema.digest is not None
+    known = was.digest is not None and was.digest == current.schema.digest
+    return not known and was.since != current.schema.since
+
+
 def _causes(before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:
     """Instance → its cause: its own root first, else the nearest above. Only of roots and of what moved."""
     causes: dict[UUID, Cause] = {}
-    for key in (*sorted(roots, key=lambda key: not roots[key].changed), *reach.parents):
+    for key in (*sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself)), *reach.parents):
         now = after.instances.get(key.instance_id)
         if key.instance_id in causes or now is None or (key not in roots and now is before.instances[key.instance_id]):
             continue
@@ -253,8 +285,13 @@ def _newly_stale(
 ) -> dict[FlowKey, tuple[FlowKey, ...]]:
     affected: dict[FlowKey, list[FlowKey]] = {key: [] for key in roots}
     root_of = {key: key for key in roots}
-    for key, parent in reach.parents.items():
-        root = root_of.setdefault(key, root_of[parent])
+    for key in reach.parents:
+        climbed, here = [], key
+        while here not in root_of:
+            climbed.append(here)
+            here = reach.parents[here]
+        root_of |= dict.fromkeys(climbed, root_of[here])
+        root = root_of[key]
         was, now = before.flow(key), after.flow(key)
         if root != key and was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
             affected[root].append(key)
@@ -265,7 +302,52 @@ def _asks(world: World, roots: Mapping[FlowKey, Root]) -> Iterable[Ask]:
     """Also those that the pass did not come to: whoever is stale already may have nothing waiting for it."""
     if not world.refreshing:
         return
-    reach = world.graph.below([key for key, root in roots.items() if root.changed])
-    for key in reach.parents:
+    first = _must_run(world, roots)
+    changed = [key for key, root in roots.items() if root.changed]
+    reach = world.graph.waiting_for([*changed, *(key for key in first if _is_to_run(world.flow(key)))])
+    for key in dict.fromkeys((*first, *reach.parents)):
         if key in world.refreshing and world.flow(key) is not None:
-            yield Ask(key, roots[reach.path_to(key)[0]].ref)
+            start = key if key in first else reach.path_to(key)[0]
+            yield Ask(key, roots[first.get(start, start)].ref)
+
+
+def _must_run(world: World, roots: Mapping[FlowKey, Root]) -> dict[FlowKey, FlowKey]:
+    """Flow → the root that makes it run, of the roots themselves and of those that read one without waiting for it: by
+    a schema edge where the columns are others, or were so for a run on its way. No run makes its own flow run again.
+    """
+    found = {key: key for key, root in roots.items() if root.itself and _lacks_a_run(world, key, root)}
+    for key, root in roots.items():
+        for edge in world.graph.out_of(key) if root.changed else ():
+            if not edge.gates and (edge.propagates or root.appeared or _is_led_on(world, edge)):
+                found.setdefault(edge.downstream, key)
+    return found
+
+
+def _lacks_a_run(world: World, key: FlowKey, root: Root) -> bool:
+    """It is stale by version, or will be when a run ends that began before it was defined or wired so. Of a version
+    taken back: it is stale by version, or has none; but what failed is for people to mend.
+    """
+    flow = world.flow(key)
+    if flow is None or (root.run_id is not None and flow.newest_end_failed):
+        return False
+    if root.run_id is not None:
+        return _is_to_run(flow)
+    return _is_stale(flow) or flow.open_run_id is not None or bool(world.open_runs.get(key))
+
+
+def _is_to_run(flow: Flow | None) -> bool:
+    return flow is not None and (flow.version is None or _is_stale(flow))
+
+
+def _is_led_on(world: World, edge: Edge) -> bool:
+    """A schema edge makes its reader stale."""
+    reader = world.flow(edge.downstream)
+    version = reader.version if reader else None
+    return version is not None and _stale_along(edge, version, world, {}) is not None
+
+
+def is_to_refresh(world: World, key: FlowKey) -> bool:
+    """It is stale by version, and refreshes itself."""
+    flow = world.flow(key)
+    stale = flow is not None and flow.freshness is FlowStatus.STALE and _is_stale(flow)
+    return stale and key in world.refreshing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -46,15 +46,30 @@ def changed_copy(value: T, **changes: Any) -> T:
     return copy
 
 
+class Schema(NamedTuple):
+    """The columns of a version. `digest` None: its run did not say. `since`: the completion with which they became
+    others than before, as far as that is known; None: nothing else is known of the flow.
+    """
+
+    digest: str | None
+    since: UUID | None = None
+
+
+UNKNOWN = Schema(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A version of an upstream flow that a run reads, in the role that the edge gives it."""
+    """A version of an upstream flow that a run reads, in the role that the edge gives it. `schema` is kept along schema
+    edges; None: nobody knows that version.
+    """
 
     role: str
     upstream: FlowKey
     version_id: UUID | None
     artifact_version: str | None
     basis: Basis
+    schema: Schema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +86,21 @@ class Version:
     verified_at: datetime | None = None
     artifact_version: str | None = None
     reads: tuple[Read, ...] = ()
+    schema: Schema = UNKNOWN
 
-    def read_along(self, edge: Edge) -> UUID | None:
-        """The version that was read along this edge, None: none. Runs read in the roles of their edges."""
+    def read_along(self, edge: Edge) -> Read | None:
+        """What was read along this edge, None: nothing. Runs read in the roles of their edges."""
         by_role = next((one for one in self.reads if one.role == edge.role), None)
         if by_role is not None and by_role.upstream == edge.upstream:
-            return by_role.version_id
-        return next((one.version_id for one in self.reads if one.upstream == edge.upstream), None)
+            return by_role
+        return next((one for one in self.reads if one.upstream == edge.upstream), None)
 
 
 @dataclass(frozen=True)
 class Flow:
     """One flow: its definition, what its runs left behind, and the answer last given (cached, from `freshness` on).
     `next_due_at`: when the clock alone may give another one. `superseded`: why its current version is, None if it is
-    not.
+    not. `last_admitted_at` is kept where there is a `min_interval`.
     """
 
     kind: FlowKind
@@ -92,6 +108,8 @@ class Flow:
     on_upstream: OnUpstream = OnUpstream.NOTIFY
     reports: ReportsPolicy = ReportsPolicy.EXPECTED
     max_open_runs: int = 1
+    max_wait: timedelta | None = None
+    min_interval: timedelta | None = None
 
     version: Version | None = None
     newest_end_failed: bool = False
@@ -99,6 +117,7 @@ class Flow:
     last_run_at: datetime | None = None
     last_data_date: date | None = None
     open_run_id: UUID | None = None
+    last_admitted_at: datetime | None = None
     superseded: str | None = None
 
     freshness: FlowStatus = FlowStatus.NOT_INITIALIZED
@@ -114,19 +133,23 @@ class Flow:
         return FlowStatus.RUNNING if self.open_run_id else self.freshness
 
     @property
+    def policy(self) -> tuple[Any, ...]:
+        """Its definition."""
+        waits = (self.max_wait, self.min_interval)
+        return self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs, waits
+
+    @property
     def facts(self) -> tuple[Any, ...]:
         """Its definition and what its runs left behind: all but the answer."""
-        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.newest_end_failed, self.last_run_id, self.last_run_at, self.last_data_date, self.open_run_id)
-        return policy, self.version, runs, self.superseded
+        return self.policy, self.version, runs, self.superseded, self.last_admitted_at
 
     @property
     def face(self) -> tuple[Any, ...]:
         """All of it that others are told."""
         version = (self.version.version_id, self.version.verified_at) if self.version else None
-        policy = (self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs)
         runs = (self.open_run_id, self.last_run_id, self.last_run_at, self.last_data_date)
-        return policy, version, runs, self.answer
+        return self.policy, version, runs, self.answer
 
     @property
     def answer(self) -> tuple[Any, ...]:
@@ -416,7 +439,7 @@ def edges_into(instance: Instance, instances: Mapping[UUID, Instance]) -> Iterat
                 continue  # "all of one's own flows" that read another flow of this instance: not that flow itself
             if (source, target, upstream.kind) not in seen:
                 seen.add((source, target, upstream.kind))
-                yield Edge(source, target, upstream.kind, upstream.role, max_lag=upstream.max_lag)
+                yield Edge(source, target, upstream.kind, upstream.role, upstream.optional, upstream.max_lag)
     training = FlowKey(instance.instance_id, FlowKind.TRAINING)
     inference = FlowKey(instance.instance_id, FlowKind.INFERENCE)
     said = any(source == training and target == inference for source, target, _ in seen)

@@ -31,6 +31,7 @@ class Report(NamedTuple):
     step: str | None = None
     detail: str | None = None
     digest: str | None = None
+    schema_digest: str | None = None
     last_data_date: date | None = None
     rows_processed: int | None = None
     empty: bool = False
@@ -51,6 +52,7 @@ class Outputs:
     artifacts: dict[str, str] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     digest: str | None = None
+    schema_digest: str | None = None
     last_data_date: date | None = None
     rows_processed: int | None = None
     empty: bool = False
@@ -88,7 +90,8 @@ def apply(outputs: Outputs, report: Report) -> None:
             outputs.warnings.append(warning)
     if report.kind == "output":
         outputs.sealed_n, outputs.sealed_at = report.n, report.at
-        outputs.digest, outputs.last_data_date = report.digest, None if report.empty else report.last_data_date
+        outputs.digest, outputs.schema_digest = report.digest, report.schema_digest
+        outputs.last_data_date = None if report.empty else report.last_data_date
         outputs.rows_processed, outputs.empty = report.rows_processed, report.empty
 
 

@@ -65,6 +65,7 @@ class Run:
     metrics_json: str = "{}"
     artifacts_ref: str = "{}"
     output_digest: str | None = None
+    schema_digest: str | None = None
     last_data_date: date | None = None
     rows_processed: int | None = None
     empty: bool = False

@@ -421,18 +421,6 @@ async def test_another_tenants_instance_does_not_exist(told: Told) -> None:
     assert row["status"] == "not_initialized"
 
 
-async def test_what_comes_later_is_refused_by_name(told: Told) -> None:
-    await told.register("prices", type="DatasetInstance")
-    await told.command("instance.connect", instance="prices", upstreams=[{"instance": "x", "optional": True}])
-    await told.command(
-        "instance.connect", instance="prices", upstreams=[{"instance": "x", "kind": "schema_dependency"}]
-    )
-    await told.is_quiet()
-    activities = of(await told.about("activities.v1"), action="command.refused")
-    assert len(activities) == 2
-    assert all("not available yet" in one["payload"]["message"] for one in activities)
-
-
 async def test_a_second_identical_snapshot_changes_nothing_and_says_nothing(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
     await told.register("momentum", "prices", flow={"on_upstream": "refresh"})

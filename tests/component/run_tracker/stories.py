@@ -92,7 +92,10 @@ def report(kind: type[reports.Report], n: int | None, attempt: int | None = 1, *
 
 def seal(n: int = 9, attempt: int | None = 1, metrics: Mapping[str, Any] | None = None, **fields: Any) -> Message:
     return report(
-        reports.OutputReported, n, attempt, **({"metrics": dict(metrics or {"rows_added": 3}), "digest": "d"} | fields)
+        reports.OutputReported,
+        n,
+        attempt,
+        **({"metrics": dict(metrics or {"rows_added": 3}), "digest": "d", "schema_digest": "s"} | fields),
     )
 
 

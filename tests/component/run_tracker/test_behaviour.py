@@ -98,6 +98,7 @@ async def test_completed_without_a_seal_is_said_after_thirty_seconds_and_a_late_
     await desk.deliver(seal())
     late = (await desk.said())[-1]
     assert (late["status"], late["outputs"], late["output_digest"]) == ("completed", "sealed", "d")
+    assert late["schema_digest"] == "s"
     assert late["seq"] == last["seq"] + 1
     assert late["supersedes"] is None
 

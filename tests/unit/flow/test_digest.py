@@ -3,7 +3,7 @@
 import numpy
 import pyarrow
 import pytest
-from runtide.flow import digest_of
+from runtide.flow import digest_of, schema_digest_of
 
 TABLE = pyarrow.table({"day": ["a", "b", "c"], "value": [1.0, None, 3.0], "count": [1, 2, 3]})
 
@@ -52,3 +52,25 @@ def test_bytes_and_text_have_the_digest_that_everybody_computes():
 def test_what_has_no_content_is_refused():
     with pytest.raises(TypeError, match="allowed"):
         digest_of(object())
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (TABLE.slice(0, 1), True),
+        (TABLE.set_column(1, "value", pyarrow.array([9.0, 9.0, 9.0])), True),
+        (TABLE.set_column(0, "day", TABLE["day"].dictionary_encode()), True),
+        (TABLE.replace_schema_metadata({"a": "b"}), True),
+        (TABLE.rename_columns(["day", "worth", "count"]), False),
+        (TABLE.set_column(2, "count", pyarrow.array([1.0, 2.0, 3.0])), False),
+        (TABLE.select(["value", "day", "count"]), False),
+        (TABLE.drop_columns(["count"]), False),
+    ],
+)
+def test_a_schema_is_the_names_and_types_of_columns_in_order_and_nothing_else(other, same):
+    assert (schema_digest_of(other) == schema_digest_of(TABLE)) is same
+
+
+def test_what_has_no_columns_has_no_schema():
+    with pytest.raises(TypeError, match="allowed are frames"):
+        schema_digest_of({"a": 1})

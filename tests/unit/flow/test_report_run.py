@@ -11,7 +11,7 @@ import pytest
 from runtide._reporting_artifacts import ArtifactNotStored
 from runtide._reporting_identity import Reporter
 from runtide._reporting_run import RunReport
-from runtide.flow import digest_of, report_run
+from runtide.flow import digest_of, report_run, schema_digest_of
 from runtide_schemas.envelope import read_headers
 from runtide_schemas.reports import ErrorReported, OutputReported
 from runtide_schemas.topics import RUNS_REPORTS
@@ -194,6 +194,27 @@ def test_an_artifact_lies_under_its_runs_prefix_and_is_reported_with_its_hash(re
     content, content_type = store.objects[artifact.ref]
     assert (report.size_bytes, report.content_type) == (len(content), content_type)
     assert report.sha256 == digest_of(content).removeprefix("sha256:")
+
+
+def test_the_seal_carries_the_schema_of_the_frames_that_were_stored(reporting, sink, store):
+    with reporting() as run:
+        run.artifact("equity_curve", FRAME)
+        run.artifact("notes", {"a": 1})
+        run.complete()
+        run.artifact("trades", FRAME)
+        run.complete()
+        run.complete(schema_digest="sha256:own")
+    one, two, own = [message.schema_digest for message in sink.messages if isinstance(message, OutputReported)]
+    assert one == schema_digest_of(FRAME)
+    assert two not in (None, one)
+    assert own == "sha256:own"
+
+
+def test_a_seal_without_frames_says_nothing_about_a_schema(reporting, sink):
+    with reporting() as run:
+        run.artifact("weights", {"AAPL": 0.5})
+        run.complete()
+    assert sink.messages[-1].schema_digest is None
 
 
 def test_a_second_attempt_never_overwrites_what_somebody_read(reporting, store):

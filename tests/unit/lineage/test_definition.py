@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from runtide_schemas.vocabulary import Code, EdgeKind, FlowKind, InstanceType, OnUpstream
+from runtide_schemas.vocabulary import Code, FlowKind, InstanceType, OnUpstream
 
 from services.lineage.domain import definition
 from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
@@ -42,8 +42,6 @@ def kept(answer: Instance | Rejected) -> Instance:
         (world("x -> b -> c"), "x", {"upstreams": (upstream("c"),)}, "cycle: "),
         (world("b -> c"), "x", {"upstreams": (upstream("b", flow_kind=FlowKind.TRAINING),)}, "has no flow 'training'"),
         (EMPTY, "x", {"upstreams": (upstream("a", flows=(FlowKind.TRAINING,)),)}, "x has: refresh"),
-        (EMPTY, "x", {"upstreams": (upstream("a", optional=True),)}, "not available yet"),
-        (EMPTY, "x", {"upstreams": (upstream("a", kind=EdgeKind.SCHEMA),)}, "not available yet"),
     ],
 )
 def test_what_can_not_be_registered_is_refused_by_name(

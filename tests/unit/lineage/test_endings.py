@@ -169,3 +169,26 @@ def test_only_runs_that_nobody_requested_have_their_inputs_assumed() -> None:
     assert set(endings.unsaid(scheduled, EDGES)) == {key("prices"), key("rates")}
     assert endings.unsaid(replace(scheduled, trigger=Trigger.MANUAL), EDGES) == ()
     assert endings.unsaid(replace(scheduled, started_at=None), EDGES) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ([None, None], [(None, 0), (None, 0)]),
+        (["s1", "s1"], [("s1", 0), ("s1", 0)]),
+        ([None, "s1", "s2", "s2"], [(None, 0), ("s1", 0), ("s2", 3), ("s2", 3)]),
+        (["s1", None, "s1", "s1"], [("s1", 0), (None, 2), ("s1", 2), ("s1", 2)]),  # silence is a change, speech none
+        (["s1", "s2", "s1"], [("s1", 0), ("s2", 2), ("s1", 3)]),
+    ],
+)
+def test_since_when_the_columns_are_what_they_are(said: list[str | None], known: list[tuple[str | None, int]]) -> None:
+    past = Past(tuple(completion(number, f"d{number}", schema_digest=one) for number, one in enumerate(said, start=1)))
+    sinces = [version_id_of(run(number), 1) if number else None for _, number in known]
+    assert [(one.schema_digest, one.schema_since) for one in chained(past)] == [
+        (digest, since) for (digest, _), since in zip(known, sinces, strict=True)
+    ]
+
+
+def test_unchanged_content_has_the_columns_that_it_had() -> None:
+    past = Past((completion(1, "x", schema_digest="s1"), completion(2, "x"), completion(3, None, schema_digest="s1")))
+    assert [(one.schema_digest, one.schema_since) for one in chained(past)] == [("s1", None)] * 3

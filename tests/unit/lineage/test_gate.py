@@ -175,7 +175,7 @@ def test_a_parked_request_is_told_again_only_when_its_blockers_change() -> None:
 
 
 def test_what_a_decision_saw_is_kept_with_status_and_version() -> None:
-    seen = dict(gate.seen_by(STALE, request("c")))
+    seen = dict(gate.seen_by(STALE, request("c"), said(STALE)))
     assert {name: one["status"] for name, one in seen.items()} == {
         "c/refresh": "stale", "b/refresh": "stale", "a/refresh": "ready",
     }  # fmt: skip

@@ -183,3 +183,31 @@ def test_what_ran_and_is_stale_all_the_same_still_names_what_made_it_stale() -> 
     said = blamed(before, now, again.causes[id_of("c")])
     assert said is not None
     assert said.path == ("a", "b", "c")
+
+
+REFRESHED = all_ready(world("a -> b -> c", on_upstream=OnUpstream.REFRESH))
+A_CHANGED = complete(REFRESHED, "a", 50).world  # b and c are stale
+
+
+def asked_by(of: World, name: str, root: Root) -> list[str]:
+    return names(of, tuple(ask.flow for ask in restate(of, {key(name): root}, NOW).asks))
+
+
+@pytest.mark.parametrize(
+    ("of", "root", "asked"),
+    [
+        (A_CHANGED, Root("x", changed=False), []),  # it is only asked how it is
+        (A_CHANGED, Root("x", changed=False, itself=True), ["b", "c"]),  # defined or wired otherwise, and stale
+        (REFRESHED, Root("x", changed=False, itself=True), []),  # that made nothing stale
+        (A_CHANGED, Root("x", changed=True, run_id=run(51)), ["c"]),  # no run makes its own flow run again
+        (A_CHANGED, Root("x", changed=True, itself=True, run_id=run(51)), ["b", "c"]),  # its version was taken back
+        (put(A_CHANGED, "b", newest_end_failed=True), Root("x", changed=True, itself=True, run_id=run(51)), ["c"]),
+        (put(A_CHANGED, "b", version=None), Root("x", changed=True, itself=True, run_id=run(51)), ["b", "c"]),
+        (put(A_CHANGED, "b", version=None), Root("x", changed=False, itself=True), []),  # it never ran
+        # a run on its way began before: it will end stale
+        (put(REFRESHED, "b", open_run_id=run(9)), Root("x", changed=False, itself=True), ["b"]),
+        (REFRESHED.with_open_runs(key("b"), frozenset({run(9)})), Root("x", changed=False, itself=True), ["b"]),
+    ],
+)
+def test_a_flow_must_run_itself_where_no_run_of_its_own_made_it_stale(of: World, root: Root, asked: list[str]) -> None:
+    assert asked_by(of, "b", root) == asked

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from uuid import UUID, uuid5
 
 from runtide_schemas.vocabulary import (
     Basis,
+    EdgeKind,
     FlowKind,
     FlowStatus,
     Gate,
@@ -22,13 +24,14 @@ from runtide_schemas.vocabulary import (
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Restated, Root, restate
-from services.lineage.domain.world import Flow, Instance, Read, Upstream, Version, World
+from services.lineage.domain.world import UNKNOWN, Flow, Instance, Read, Schema, Upstream, Version, World
 
 TENANT = "acme"
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 REFRESH = FlowKind.REFRESH
 
 
+@cache
 def run(number: int) -> UUID:
     return uuid5(UUID(int=0), f"run {number}")
 
@@ -37,6 +40,7 @@ def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+@cache
 def id_of(name: str) -> UUID:
     return instance_id_of(TENANT, name)
 
@@ -49,16 +53,21 @@ def upstream(name: str, **fields: object) -> Upstream:
     return Upstream(id_of(name), name, role=str(fields.pop("role", name)), **fields)  # type: ignore[arg-type]
 
 
-def instance(name: str, *upstreams: str, kinds: Sequence[FlowKind] = (REFRESH,), type: InstanceType | None = None,
-             on_upstream: OnUpstream = OnUpstream.NOTIFY, max_open_runs: int = 1) -> Instance:  # fmt: skip
+def instance(name: str, *upstreams: str | Upstream, kinds: Sequence[FlowKind] = (REFRESH,),
+             type: InstanceType | None = None, on_upstream: OnUpstream = OnUpstream.NOTIFY,
+             max_open_runs: int = 1) -> Instance:  # fmt: skip
     return Instance(
         id_of(name),
         TENANT,
         name,
         type or (InstanceType.MODEL if FlowKind.TRAINING in kinds else InstanceType.SIGNAL),
         tuple(Flow(kind, f"{kind}-{name}/prod", on_upstream, max_open_runs=max_open_runs) for kind in kinds),
-        tuple(upstream(each) for each in upstreams),
+        tuple(upstream(each) if isinstance(each, str) else each for each in upstreams),
     )
+
+
+def world_of(*instances: Instance) -> World:
+    return World(TENANT, {one.instance_id: one for one in instances})
 
 
 def world(*chains: str, on_upstream: OnUpstream = OnUpstream.NOTIFY) -> World:
@@ -83,16 +92,17 @@ def current_reads(of: World, name: str, kind: FlowKind = REFRESH) -> tuple[Read,
     for edge in of.graph.into(key(name, kind)):
         flow = of.flow(edge.upstream)
         if flow and flow.version:
-            found.append(Read(edge.role, edge.upstream, flow.version.version_id, None, Basis.ADMITTED))
+            schema = flow.version.schema if edge.kind is EdgeKind.SCHEMA else None
+            found.append(Read(edge.role, edge.upstream, flow.version.version_id, None, Basis.ADMITTED, schema))
     return tuple(found)
 
 
 def complete(of: World, name: str, number: int, *, kind: FlowKind = REFRESH, reads: tuple[Read, ...] | None = None,
-             changed: bool = True) -> Restated:  # fmt: skip
+             changed: bool = True, schema: Schema = UNKNOWN) -> Restated:  # fmt: skip
     """The flow completed its run `number`, having read what is current, or `reads`."""
     flow = of.flow(key(name, kind))
     assert flow is not None
-    made = version(number, current_reads(of, name, kind) if reads is None else reads)
+    made = version(number, current_reads(of, name, kind) if reads is None else reads, schema=schema)
     if not changed and flow.version:
         made = replace(made, version_id=flow.version.version_id, verified_at=made.ended_at)
     after = of.with_flows({key(name, kind): replace(flow, version=made, newest_end_failed=False, open_run_id=None)})
@@ -123,5 +133,6 @@ def put(of: World, name: str, **facts: object) -> World:
 
 
 def request(name: str, number: int = 100, **fields: object) -> Request:
-    given = {"kind": REFRESH, "gate": Gate.STRICT, "skip_if_ready": False, "wait_until": None, **fields}
-    return Request(run(number), TENANT, id_of(name), name, asked_at=NOW, **given)  # type: ignore[arg-type]
+    given = {"kind": REFRESH, "gate": Gate.STRICT, "skip_if_ready": False, "wait_until": None}
+    given |= {"asked_at": NOW, **fields}
+    return Request(run(number), TENANT, id_of(name), name, **given)  # type: ignore[arg-type]

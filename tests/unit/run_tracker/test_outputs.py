@@ -31,7 +31,7 @@ def metrics(n: int, attempt: int = 1, **values: Any) -> Report:
 
 
 def seal(n: int, attempt: int = 1) -> Report:
-    return Report(attempt, n, "output", AT, metrics={"sealed": n}, digest=f"d{n}")
+    return Report(attempt, n, "output", AT, metrics={"sealed": n}, digest=f"d{n}", schema_digest=f"s{n}")
 
 
 @given(st.lists(st.tuples(st.integers(1, 2), st.integers(0, 9), st.sampled_from(["metrics", "output"])), max_size=12),
@@ -53,7 +53,7 @@ def test_what_comes_after_the_seal_or_of_another_attempt_is_not_applied() -> Non
     outputs = fold(1, [metrics(1, a=1), seal(2), metrics(3, a=9), seal(4), metrics(1, attempt=2, a=7)])
 
     assert outputs.metrics == {"a": 1, "sealed": 2}
-    assert (outputs.digest, outputs.sealed_n) == ("d2", 2)
+    assert (outputs.digest, outputs.schema_digest, outputs.sealed_n) == ("d2", "s2", 2)
 
 
 def test_only_the_newest_progress_counts() -> None:

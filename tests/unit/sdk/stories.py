@@ -127,6 +127,8 @@ def snapshot_of(command: RegisterInstance, seq: int = 1, status: str = "not_init
                 on_upstream=flow.on_upstream,
                 reports=flow.reports,
                 max_open_runs=flow.max_open_runs or default_max_open_runs(flow.kind),
+                max_wait=flow.max_wait,
+                min_interval=flow.min_interval,
                 status=FlowStatus.NOT_INITIALIZED,
                 freshness=FlowStatus.NOT_INITIALIZED,
             )

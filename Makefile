@@ -6,13 +6,16 @@ VENV := .venv/bin
 STACKED := $(PYTHON3) -m deploy.$(STACK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up down status logs reset doctor lint format bench docs lock env-services env-dev
+.PHONY: help demo diamond test up down status logs reset doctor lint format bench docs lock env-services env-dev
 
 help: ## what you can do here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 demo: up env-services ## set everything up and run the main job: all seven run types on real data
 	@$(VENV)/python -m examples.demo
+
+diamond: up env-services ## a join on three days: it runs exactly once per change, and says on which versions
+	@$(VENV)/python -m examples.diamond
 
 test: env-dev ## set everything up and pass all tests, level by level, on the real parts
 	@$(VENV)/python -m tests.levels $(LEVELS)

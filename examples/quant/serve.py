@@ -15,6 +15,7 @@ import asyncio
 import multiprocessing
 import os
 import sys
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 # Before NumPy is imported anywhere: flow runs are parallel by themselves, on few cores.
@@ -49,14 +50,14 @@ WARM = (
 )
 
 
-def start_by_fork() -> None:
-    """Flow runs of this process are forks of a warm process from now on."""
+def start_by_fork(warm: Sequence[str] = WARM) -> None:
+    """Flow runs of this process are from now on forks of one that has imported `warm`."""
     if sys.platform == "win32":
         return
     import prefect.flow_engine
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(WARM))
+    context.set_forkserver_preload(list(warm))
     from multiprocessing import forkserver
 
     forkserver.ensure_running()

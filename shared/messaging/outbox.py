@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 from runtide_schemas.envelope import Envelope, to_texts
-from runtide_schemas.message import Message
-from runtide_schemas.topics import MAX_MESSAGE_BYTES, topic_of
+from runtide_schemas.topics import MAX_MESSAGE_BYTES
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import InvalidMessage
+from shared.messaging.drafts import Draft
 from shared.postgres import execute
 
 _encode_json = msgspec.json.Encoder().encode
@@ -29,19 +29,18 @@ class OutboxRow(NamedTuple):
     headers: str
 
 
-def row_of(message: Message, key: bytes, envelope: Envelope) -> OutboxRow:
+def row_of(draft: Draft, envelope: Envelope) -> OutboxRow:
     """The row of a message.
 
     Raises:
         InvalidMessage: the message is larger than any topic takes.
     """
-    payload = message.to_json()
-    if len(payload) > MAX_MESSAGE_BYTES:
+    if len(draft.payload) > MAX_MESSAGE_BYTES:
         raise InvalidMessage(
-            f"{envelope.type} about {envelope.subject} has {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
+            f"{draft.type} about {envelope.subject} has {len(draft.payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
         )
     headers = _encode_json(to_texts(envelope)).decode()
-    return OutboxRow(topic_of(message).name, key, payload, headers)
+    return OutboxRow(draft.topic, draft.key, draft.payload, headers)
 
 
 _INSERT = """

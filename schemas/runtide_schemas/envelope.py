@@ -45,6 +45,7 @@ _FIELD_OF = {
     "ce_causationid": "causation_id",
     "traceparent": "traceparent",
 }
+_NOT_READ = frozenset({"ce_specversion", "content-type"})  # ours too, in every message
 
 
 def to_texts(envelope: Envelope) -> dict[str, str]:
@@ -54,7 +55,7 @@ def to_texts(envelope: Envelope) -> dict[str, str]:
         "ce_id": envelope.id,
         "ce_type": envelope.type,
         "ce_source": envelope.source,
-        "ce_time": _text_of(envelope.time),
+        "ce_time": time_text(envelope.time),
         "content-type": CONTENT_TYPE,
     }
     if envelope.subject is not None:
@@ -69,8 +70,8 @@ def to_texts(envelope: Envelope) -> dict[str, str]:
 
 
 @lru_cache(maxsize=16)
-def _text_of(time: datetime) -> str:
-    """What a transaction says, it says at one time."""
+def time_text(time: datetime) -> str:
+    """As in `ce_time`. What a transaction says, it says at one time. Raises: ValueError for a naive time."""
     if time.tzinfo is None:
         raise ValueError(f"the envelope's time {time.isoformat()} has no zone")
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -90,9 +91,11 @@ def read_headers(headers: Iterable[tuple[str, bytes | None]]) -> PartialEnvelope
     """
     texts: dict[str, str] = {}
     for name, value in headers:
-        field = _FIELD_OF.get(name) or _FIELD_OF.get(name.lower())
-        if field is None:
-            _insist_on_utf8(name)
+        field = _FIELD_OF.get(name)
+        if field is None and name not in _NOT_READ:
+            field = _FIELD_OF.get(name.lower())
+            if field is None:
+                _insist_on_utf8(name)
         if value is None:
             if field is not None:
                 raise ValueError(f"header {name!r} is null, allowed is UTF-8 text")

@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 from runtide_schemas import activities, commands, decisions, instances, prefect, reports, requests, runs
 from runtide_schemas.message import LIST_LIMIT, Message
 
-__all__ = ["LIST_LIMIT", "MAX_MESSAGE_BYTES", "TOPICS", "Topic", "key_of", "topic_named", "topic_of"]
+__all__ = ["LIST_LIMIT", "MAX_MESSAGE_BYTES", "TOPICS", "Topic", "key_field_of", "key_of", "topic_named", "topic_of"]
 
 MAX_MESSAGE_BYTES = 256 * 1024
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -236,8 +236,9 @@ _KEY_OF = {message: next(_KEY_FIELDS[base] for base in message.__mro__ if base i
 _BY_NAME: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 
 
-def topic_of(message: Message) -> Topic:
-    return _TOPIC_OF[type(message)]
+def topic_of(message: Message | type[Message]) -> Topic:
+    """The topic of a message, or of all messages of a type."""
+    return _TOPIC_OF[message if isinstance(message, type) else type(message)]
 
 
 def topic_named(name: str) -> Topic:
@@ -247,7 +248,12 @@ def topic_named(name: str) -> Topic:
 
 def key_of(message: Message) -> bytes:
     """The record's key: all messages about one entity lie in one partition."""
-    field = _KEY_OF.get(type(message))
+    return str(getattr(message, key_field_of(type(message)))).encode()
+
+
+def key_field_of(model: type[Message]) -> str:
+    """The field that is the key of such messages. Raises: TypeError where they belong to no topic."""
+    field = _KEY_OF.get(model)
     if field is None:
-        raise TypeError(f"{type(message).__name__} belongs to no topic")
-    return str(getattr(message, field)).encode()
+        raise TypeError(f"{model.__name__} belongs to no topic")
+    return field

@@ -46,8 +46,8 @@ async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], wo
     if strangers:
         runs |= await link_strangers(strangers, following)
     ours = [
-        (runs[item.message.flow_run_id], observation_of(item.message), item)
-        for item in (received[key] for key in fresh if key[0] in runs)
+        (runs[key[0]], observation_of(item.message), item)
+        for key, item in ((key, received[key]) for key in fresh if key[0] in runs)
     ]
     ours.sort(key=lambda found: (found[1].at, found[1].state_id.int))
     attempts = await following.reports_for_new_attempts(ours)

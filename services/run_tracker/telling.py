@@ -32,6 +32,7 @@ from services.run_tracker.domain.lifecycle import Moved, error_of, refresh, show
 from services.run_tracker.domain.run import Run
 from services.run_tracker.store import RunTrackerStore
 from shared.messaging.decode import Received
+from shared.messaging.drafts import Draft, writer_of
 from shared.messaging.work import Work
 
 Tracking = Work[RunTrackerStore]
@@ -39,6 +40,8 @@ Cause = Received[Any] | None
 
 SEAL, CANCEL_UNCONFIRMED, PROGRESS, LINK = "seal", "cancel_unconfirmed", "progress", "link"
 ACTIVITY_MESSAGE_LIMIT = 1000
+_status_changed, _progressed = writer_of(RunStatusChanged), writer_of(RunProgressed)
+_activity = writer_of(ActivityRecorded)
 _INPUTS = TypeAdapter(dict[str, InputVersion])
 _ENDS = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 _STATUS = {str(status): status for status in RunStatus}
@@ -108,7 +111,7 @@ def tell_progress(run: Run, work: Tracking, cause: Cause = None) -> None:
     run.seq += 1
     run.said_progress_n, run.said_progress_at = run.progress_n, work.now
     work.publish(
-        RunProgressed(
+        _progressed(
             tenant=run.tenant, run_id=run.run_id, instance_id=run.instance_id, status=_STATUS[run.status],
             attempt=run.attempt, progress_pct=run.progress_pct, step=run.step, detail=run.progress_detail,
             occurred_at=run.progress_at or work.now, seq=run.seq,
@@ -122,10 +125,10 @@ def tell_progress(run: Run, work: Tracking, cause: Cause = None) -> None:
         _record(run, "progress", payload, work, cause, once=f"{run.attempt}/{decile}")
 
 
-def snapshot(run: Run) -> RunStatusChanged:
+def snapshot(run: Run) -> Draft:
     """The whole run as it is published."""
     assert run.occurred_at is not None
-    return RunStatusChanged(
+    return _status_changed(
         tenant=run.tenant,
         run_id=run.run_id,
         run_type=_RUN_TYPE[run.run_type],
@@ -215,7 +218,7 @@ def refuse_cancel(
     if because is not None and run.status not in _ENDS:
         message = f"the run has ended in Prefect: {because}"
     work.publish(
-        ActivityRecorded(
+        _activity(
             activity_id=uuid5(RUNTIDE, f"{run.run_id}/cancel/{asked_at}/{Code.TOO_LATE}"), tenant=run.tenant,
             actor=actor, resource_type=_PREFIX[run.run_type], resource_id=str(run.run_id), action="command.refused",
             payload={"code": Code.TOO_LATE.value, "message": message, "run_id": str(run.run_id)},
@@ -229,7 +232,7 @@ def _record(run: Run, verb: str, payload: dict[str, Any], work: Tracking, cause:
     action = f"{_PREFIX[run.run_type]}.{verb}"
     identity: UUID = uuid5(RUNTIDE, f"{run.run_id}/{action}/{once}")
     work.publish(
-        ActivityRecorded(
+        _activity(
             activity_id=identity, tenant=run.tenant, actor=run.actor, resource_type=_PREFIX[run.run_type],
             resource_id=str(run.run_id), action=action,
             payload={"instance_id": str(run.instance_id), "instance_name": run.instance_name} | payload,

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-from runtide_schemas.envelope import Envelope, to_texts
-from runtide_schemas.message import Message
-from runtide_schemas.topics import MAX_MESSAGE_BYTES, topic_of
+from msgspec import UnsetType
+from runtide_schemas.topics import MAX_MESSAGE_BYTES
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import InvalidMessage
+from shared.messaging.drafts import Draft
 from shared.postgres import execute
 
 _encode_json = msgspec.json.Encoder().encode
@@ -29,19 +29,32 @@ class OutboxRow(NamedTuple):
     headers: str
 
 
-def row_of(message: Message, key: bytes, envelope: Envelope) -> OutboxRow:
+class Headers(msgspec.Struct, frozen=True, gc=False, rename={"content_type": "content-type"}):
+    """The headers of an envelope, as `envelope.to_texts` has them, for a message that is said now."""
+
+    ce_specversion: str
+    ce_id: str
+    ce_type: str
+    ce_source: str
+    ce_time: str
+    content_type: str
+    ce_subject: str
+    ce_correlationid: str | UnsetType
+    ce_causationid: str | UnsetType
+    traceparent: str
+
+
+def row_of(draft: Draft, headers: Headers) -> OutboxRow:
     """The row of a message.
 
     Raises:
         InvalidMessage: the message is larger than any topic takes.
     """
-    payload = message.to_json()
-    if len(payload) > MAX_MESSAGE_BYTES:
+    if len(draft.payload) > MAX_MESSAGE_BYTES:
         raise InvalidMessage(
-            f"{envelope.type} about {envelope.subject} has {len(payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
+            f"{draft.type} about {headers.ce_subject} has {len(draft.payload)} bytes; allowed are {MAX_MESSAGE_BYTES}"
         )
-    headers = _encode_json(to_texts(envelope)).decode()
-    return OutboxRow(topic_of(message).name, key, payload, headers)
+    return OutboxRow(draft.topic, draft.key, draft.payload, _encode_json(headers).decode())
 
 
 _INSERT = """

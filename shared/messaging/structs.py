@@ -9,8 +9,10 @@ more digits than microseconds the Struct rounds what the model cuts off; our wri
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -23,7 +25,7 @@ from runtide_schemas.message import ForeignObject, LongText, Message, Text, Time
 from runtide_schemas.topics import Topic
 
 _LONG = 10_000
-_PLAIN = frozenset({str, int, float, bool, UUID, NoneType})
+_PLAIN = frozenset({str, int, float, bool, UUID, date, NoneType})
 _NAMED: dict[Any, Any] = {
     Text: str,
     LongText: Annotated[str, Meta(max_length=_LONG)],
@@ -42,7 +44,7 @@ def reader_of(topic: Topic) -> Callable[[bytes], Any]:
     [model] = topic.messages
     decode = msgspec.json.Decoder(struct_of(model)).decode
     validate = topic.adapter.validate_json
-    times = tuple(name for name, hint in _hints(model).items() if Time in (hint, *get_args(hint)))
+    times = tuple(name for name, kinds in kinds_of(model).items() if Time in kinds)
 
     def read(value: bytes) -> Any:
         try:
@@ -64,12 +66,9 @@ def struct_of(model: type[Message]) -> type[msgspec.Struct]:
     """The Struct with the model's fields, types, limits and defaults."""
     fields: list[Any] = []
     for name, hint in _hints(model).items():
-        info = model.model_fields[name]
         if ForeignObject in (hint, *get_args(hint)):
             continue
-        said = _said(hint, f"{model.__name__}.{name}")
-        if hint not in _NAMED:
-            said = _limited(said, info, f"{model.__name__}.{name}")
+        said, info = said_of(model, name), model.model_fields[name]
         if info.is_required() or name == "type":  # which has a default in Python, and is required on the wire
             fields.append((name, said))
         elif info.default == []:
@@ -79,6 +78,35 @@ def struct_of(model: type[Message]) -> type[msgspec.Struct]:
     return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, gc=False)
 
 
+def said_of(model: type[Message], name: str) -> Any:
+    """A field's type and limits in msgspec's words.
+
+    Raises:
+        TypeError: msgspec has no words for it.
+    """
+    hint, place = _hints(model)[name], f"{model.__name__}.{name}"
+    if hint in _NAMED:
+        return _NAMED[hint]
+    bare = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return _limited(_said(bare, place), model.model_fields[name].metadata, place)
+
+
+def kinds_of(model: type[Message]) -> dict[str, frozenset[Any]]:
+    """Field → the types that its value may have, without limits; a `Time` is told from other times."""
+    return {name: frozenset(_kinds(hint)) for name, hint in _hints(model).items()}
+
+
+def _kinds(hint: Any) -> Iterator[Any]:
+    if get_origin(hint) in (Union, UnionType):
+        for part in get_args(hint):
+            yield from _kinds(part)
+    elif get_origin(hint) is Annotated and hint != Time:
+        yield from _kinds(get_args(hint)[0])
+    else:
+        yield hint
+
+
+@cache
 def _hints(model: type[Message]) -> dict[str, Any]:
     hints = get_type_hints(model, include_extras=True)
     return {name: hints[name] for name in model.model_fields}
@@ -88,8 +116,12 @@ def _said(hint: Any, place: str) -> Any:
     """The same type in msgspec's words."""
     if hint in _NAMED:
         return _NAMED[hint]
-    if hint in _PLAIN or get_origin(hint) is Literal:
+    if hint in _PLAIN or get_origin(hint) is Literal or (isinstance(hint, type) and issubclass(hint, StrEnum)):
         return hint
+    if get_origin(hint) is Annotated:
+        bare, *said_of_it = get_args(hint)
+        limits = [one for said in said_of_it for one in (said.metadata if isinstance(said, FieldInfo) else [said])]
+        return _limited(_said(bare, place), limits, place)
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(_said(part, place) for part in get_args(hint))]  # noqa: UP007
     if get_origin(hint) is list:
@@ -97,10 +129,10 @@ def _said(hint: Any, place: str) -> Any:
     raise TypeError(f"{place} is a {hint}; no Struct can be made of it")
 
 
-def _limited(said: Any, info: FieldInfo, place: str) -> Any:
+def _limited(said: Any, metadata: Sequence[Any], place: str) -> Any:
     """With the limits that the field itself carries."""
     limits: dict[str, Any] = {}
-    for limit in info.metadata:
+    for limit in metadata:
         pattern = getattr(limit, "pattern", None)
         if isinstance(limit, Ge):
             limits["ge"] = limit.ge

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from runtide_schemas.envelope import Envelope
+from msgspec import UNSET
+from runtide_schemas.envelope import CONTENT_TYPE, time_text
 from runtide_schemas.message import Message
-from runtide_schemas.topics import key_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils import uuid7
 
 from shared.messaging import outbox
 from shared.messaging.decode import Received
+from shared.messaging.drafts import Draft, draft_of
 from shared.postgres import execute
 from shared.telemetry import child_of
 
@@ -32,20 +33,15 @@ class Work(Generic[S]):
         self._due: dict[tuple[str, str], datetime | None] = {}
         self._wakes: list[Callable[[], None]] = []
 
-    def publish(self, message: Message, *, cause: Received[Any] | None = None) -> None:
+    def publish(self, message: Message | Draft, *, cause: Received[Any] | None = None) -> None:
         """Say this with the commit; in the order of the calls. Topic and key follow from the message."""
-        key = key_of(message)
-        envelope = Envelope(
-            id=str(uuid7()),
-            type=message.type,
-            source=self._source,
-            time=self.now,
-            subject=key.decode(),
-            correlation_id=(cause.correlation_id or cause.id) if cause else None,
-            causation_id=cause.id if cause else None,
-            traceparent=child_of(cause.traceparent if cause else None),
-        )
-        self._rows.append(outbox.row_of(message, key, envelope))
+        draft = message if isinstance(message, Draft) else draft_of(message)
+        correlation_id = (cause.correlation_id or cause.id) if cause else UNSET
+        headers = outbox.Headers(
+            "1.0", str(uuid7()), draft.type, self._source, time_text(self.now), CONTENT_TYPE, draft.key.decode(),
+            correlation_id, cause.id if cause else UNSET, child_of(cause.traceparent if cause else None),
+        )  # fmt: skip
+        self._rows.append(outbox.row_of(draft, headers))
 
     def schedule(self, kind: str, ref: str, due_at: datetime) -> None:
         """Ask to be called at `due_at`; one row per (kind, ref), the last call wins."""

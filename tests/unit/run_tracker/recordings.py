@@ -10,10 +10,12 @@ from uuid import UUID
 from runtide_schemas.message import Message
 from runtide_schemas.prefect import FlowRunStateObserved
 from runtide_schemas.runs import RunStatusChanged
+from runtide_schemas.topics import topic_named
 
 from services.run_tracker.domain.run import Run
 from services.run_tracker.observations import of_event
 from services.run_tracker.settings import Policy
+from shared.messaging.drafts import Draft
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prefect"
 SCENARIOS = tuple(sorted(path.stem.removeprefix("prefect-events-") for path in GOLDEN.glob("prefect-events-*.json")))
@@ -56,8 +58,8 @@ class FakeWork:
         self.published: list[Message] = []
         self.due: dict[tuple[str, str], datetime] = {}
 
-    def publish(self, message: Message, *, cause: object = None) -> None:
-        self.published.append(message)
+    def publish(self, message: Draft, *, cause: object = None) -> None:
+        self.published.append(topic_named(message.topic).adapter.validate_json(message.payload))
 
     def schedule(self, kind: str, ref: str, due_at: datetime) -> None:
         self.due[kind, ref] = due_at

@@ -79,6 +79,11 @@ def test_an_ordinary_message_is_read_without_its_model() -> None:
     assert isinstance(read(FlowRunStateObserved.model_validate_json(json.dumps(LINE)).to_json()), msgspec.Struct)
 
 
+def test_of_more_digits_than_we_write_the_last_is_rounded_where_the_model_cuts() -> None:
+    value = json.dumps(LINE | {"observed_at": "2026-01-05T00:02:00.1234567Z"}).encode()
+    assert (read(value).observed_at - validate(value).observed_at).microseconds == 1
+
+
 def test_a_topic_of_several_types_is_not_read_this_way() -> None:
     with pytest.raises(TypeError, match="6 types"):
         reader_of(RUNS_REPORTS)

@@ -25,7 +25,7 @@ def test_two_children_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "parent", [None, "", "x" * 100_000, PARENT.upper(), PARENT[:-1], PARENT + "-x", "01" + PARENT[2:]]
+    "parent", [None, "", "x" * 100_000, PARENT.upper(), PARENT[:-1], PARENT + "-x", PARENT + "\n", "01" + PARENT[2:]]
 )
 def test_without_a_parent_that_can_be_read_a_trace_begins(parent: str | None) -> None:
     child = child_of(parent)

@@ -45,6 +45,7 @@ from runtide.settings import ClientSettings
 from runtide.submissions import Day, Submissions, Via, as_json
 
 E = TypeVar("E", Mode, Gate)
+_NOT_IN_BODY = {"type", "tenant", "actor", "command_id", "trigger", "parent_run_id", "on_behalf_of"}
 
 
 class Runtide(Submissions):
@@ -90,17 +91,27 @@ class Runtide(Submissions):
         gate: Gate | str = Gate.STRICT,
         skip_if_ready: bool = False,
         wait_until: datetime | None = None,
+        plan_id: UUID | str | None = None,
         command_id: str | None = None,
         via: Via | None = None,
     ) -> Run:
         """Ask for a run of an instance (name or id); returns once the wish is safe, before it is decided.
 
         The same `command_id` again is the same run. `flow_kind` may be left out where the instance has one flow.
+        `gate="recursive"` asks for what is stale upstream too; with `plan_id` only as that plan says.
 
         Raises: InvalidCommand (nothing was sent), Unavailable, ConfigurationError; over HTTP also CommandConflict.
         """
         command = self._command(
-            instance, flow_kind, parameters, mode, gate, skip_if_ready, wait_until, command_id or str(uuid4())
+            instance,
+            flow_kind,
+            parameters,
+            mode,
+            gate,
+            skip_if_ready,
+            wait_until,
+            command_id or str(uuid4()),
+            plan_id=_uuid(plan_id, "plan") if plan_id else None,
         )
         return await self._send(command, is_new=command_id is None, via=via)
 
@@ -170,7 +181,7 @@ class Runtide(Submissions):
         return await registrations.apply(await registrations.plan(wanted), timeout_seconds=timeout_seconds)
 
     async def requests(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
-        """The newest requests: `{"requests": […], "cursor": …, "as_of": …}`; `status=`, `instance=`."""
+        """The newest: `{"requests": […], "cursor": …, "as_of": …}`; `status=`, `instance=`, `parent_run_id=`."""
         return await self.api.get("submission", "/v1/requests", limit=limit, cursor=cursor, **filters)
 
     async def runs(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
@@ -274,8 +285,11 @@ class Runtide(Submissions):
         wait_until: datetime | None,
         command_id: str,
         *,
+        plan_id: UUID | None = None,
         backfill: Mapping[str, Any] | None = None,
     ) -> SubmitRun:
+        if plan_id is not None and gate == Gate.STRICT:
+            gate = Gate.RECURSIVE  # what a plan is run by
         try:
             return SubmitRun(
                 tenant=self.tenant,
@@ -289,6 +303,7 @@ class Runtide(Submissions):
                 skip_if_ready=skip_if_ready,
                 wait_until=wait_until,
                 backfill=Backfill.model_validate_json(to_json(backfill)) if backfill else None,
+                plan_id=plan_id,
             )
         except ValidationError as error:
             raise InvalidCommand(f"the request is not valid: {reason_of(error)}") from None
@@ -306,9 +321,7 @@ class Runtide(Submissions):
 
     async def _post(self, command: SubmitRun) -> None:
         """A refusal is no error here: it is how the run ends, whichever way it was asked for."""
-        body = command.model_dump(
-            mode="json", exclude={"type", "tenant", "actor", "command_id", "trigger", "parent_run_id"}
-        )
+        body = command.model_dump(mode="json", exclude=_NOT_IN_BODY)
         try:
             await self.api.call(
                 "submission",

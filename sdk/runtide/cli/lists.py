@@ -20,6 +20,9 @@ Instance = Annotated[str | None, typer.Option(help="Only of this instance (name 
 def requests(
     status: Annotated[RequestStatus | None, typer.Option(help="Only these.")] = None,
     instance: Instance = None,
+    of: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those that were asked for this recursive request.")
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: Json = False,
@@ -28,7 +31,7 @@ def requests(
     out = Output(as_json=as_json)
 
     async def command(client: Runtide) -> Exit | None:
-        body = await client.requests(limit=limit, cursor=cursor, status=status, instance=instance)
+        body = await client.requests(limit=limit, cursor=cursor, status=status, instance=instance, parent_run_id=of)
         columns = (
             "run_id",
             "instance_name",

@@ -40,7 +40,7 @@ def submit(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
-            help="With --gate wait: give up then (UTC).",
+            help="With --gate wait or recursive: give up then (UTC).",
         ),
     ] = None,
     command_id: Annotated[

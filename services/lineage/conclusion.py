@@ -6,18 +6,19 @@ Store first, propagate, then announce: all of it in the caller's transaction, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from runtide_schemas.commands import SubmitRun
 from runtide_schemas.message import LIST_LIMIT, Message
-from runtide_schemas.vocabulary import InstanceStatus
+from runtide_schemas.vocabulary import Gate, InstanceStatus
 
 from services.lineage import backfills, translation
-from services.lineage.domain import gate
+from services.lineage.domain import gate, recursive
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
@@ -42,11 +43,11 @@ _ACTIONS = {
 class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
-    instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
-    is decided anew. `due`: instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told
-    anew, or confirm another version than before; `settled`: the flows that were given the facts of their past;
-    `declared`: the new restatements; `most_dates`: of one backfill that is decided now. The `open_runs` of its worlds
-    are its own, and change in place.
+    instance → the message to blame. `freed`: flows of which a run ended or was admitted, or that somebody no longer
+    waits to run. `look_again`: all that waits is decided anew. `due`: instances whose row of `DATE` was taken.
+    `touched`: the versions of attempts that were told anew, or confirm another version than before; `settled`: the
+    flows that were given the facts of their past; `declared`: the new restatements; `most_dates`: of one backfill that
+    is decided now. The `open_runs` of its worlds are its own, and change in place.
     """
 
     stored: Loaded
@@ -75,9 +76,15 @@ class Change:
             self.put(gate.ended(request, how))
 
     def put(self, request: Request) -> None:
-        """The request as it is now; an admission counts, an end frees its place."""
+        """The request as it is now; an admission counts, an end frees its place, and whoever asked for it or waits for
+        it looks again.
+        """
         before = self.requests.get(request.run_id)
         self.requests[request.run_id] = request
+        if request.state is State.ENDED:
+            self._tell(request)
+            if before is not None and before.state.is_waiting:
+                self.freed.add(gate.flow_asked(self.world, request))
         admitted_before = before is not None and before.state is State.ADMITTED
         if admitted_before or request.state is State.ADMITTED:
             key = FlowKey(request.instance_id, request.kind)
@@ -88,6 +95,12 @@ class Change:
             if now != runs:
                 open_runs[key] = now
                 self.freed.add(key)
+
+    def _tell(self, ended: Request) -> None:
+        """The recursive request that asked for this one knows how it ended."""
+        asking = self.requests.get(ended.parent_run_id) if ended.parent_run_id else None
+        if asking is not None and asking.state is not State.ENDED:
+            self.requests[asking.run_id] = recursive.told(asking, ended)
 
 
 @dataclass(slots=True)
@@ -118,7 +131,7 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
 async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Work[LineageStore]) -> None:
     """Store what moved, and count the tenants of which anything did."""
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
-    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests])
+    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
     changed = [
         Loaded.of(change.world, change.requests.values())
@@ -243,40 +256,83 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     if run_id not in change.requests:
         change.requests[run_id] = translation.request_for(command, run_id, work.now)
         outcome.messages.append((command, None))
-        assert command.command_id is not None
-        work.schedule(ASK_AGAIN, translation.ask_ref(command.tenant, command.command_id), work.now + PATIENCE)
+        _ask_again(command, work)
+
+
+def _ask_again(command: SubmitRun, work: Work[LineageStore]) -> None:
+    """Once more, if submission does not announce it."""
+    assert command.command_id is not None
+    work.schedule(ASK_AGAIN, translation.ask_ref(command.tenant, command.command_id), work.now + PATIENCE)
 
 
 def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
-    """Oldest first, and the children of backfills after all others; each admission counts for those after it. More
-    than a portion goes on in the next transaction, so that no batch holds its tenants for long.
+    """Oldest first, and the children of backfills after all others; each admission counts for those after it. A
+    recursive request also looks at what becomes of those after it, and is asked again. More than a portion goes on in
+    the next transaction, so that no batch holds its tenants for long.
     """
-    said = 0
-    for request in _to_decide(change, outcome):
-        decision = gate.decide(change.world, request, now=work.now)
-        if not gate.is_news(request, decision):
-            continue
-        if said == PORTION:
-            work.schedule(DECIDE, change.world.tenant, work.now)
-            break
-        said += 1
-        answered = gate.answered(request, decision)
-        message = translation.decision_message(request, decision, answered.number, work.now)
-        outcome.messages.append((message, change.because.get(request.run_id)))
-        outcome.decisions.append(decision_row(request, message, change.world, work.now))
-        change.put(answered)
-        _keep_deadline(request, answered, decision, work)
+    waiting, said = _to_decide(change, outcome), 0
+    while waiting:
+        change.freed = set()
+        for request in waiting:
+            if said == PORTION:
+                work.schedule(DECIDE, change.world.tenant, work.now)
+                return
+            said += _decide(change, change.requests[request.run_id], outcome, work)
+        waiting = [r for r in _gated_by(change, change.freed) if r.gate is Gate.RECURSIVE and r.state is State.PARKED]
+
+
+def _decide(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> bool:
+    """Whether there was anything to say."""
+    decision = gate.decide(change.world, request, now=work.now)
+    if request.gate is Gate.RECURSIVE:
+        others = (one for one in change.requests.values() if one.run_id != request.run_id)
+        request = recursive.served(request, decision)
+        decision = recursive.decided(change.world, request, decision, recursive.coming(change.world, others))
+        request = _ask_above(change, request, decision, outcome, work)
+    if not gate.is_news(request, decision):
+        return False
+    answered = gate.answered(request, decision)
+    message = translation.decision_message(request, decision, answered.number, work.now)
+    outcome.messages.append((message, change.because.get(request.run_id)))
+    outcome.decisions.append(decision_row(request, message, change.world, work.now))
+    change.put(answered)
+    _keep_deadline(request, answered, decision, work)
+    return True
 
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
-    """What is undecided, and what waits on anything that moved; backfills themselves go on in `backfills.go_on`."""
-    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
-    waiting.sort(key=lambda request: request.is_of_backfill)
-    if change.look_again or not waiting:
-        return waiting
+    """What is undecided, and what waits on anything that moved."""
+    if change.look_again:
+        return _waiting(change)
     moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
-    touched = change.world.graph.gated_by({*moved, *change.freed})
+    return _gated_by(change, {*moved, *change.freed})
+
+
+def _gated_by(change: Change, moved: Set[FlowKey]) -> list[Request]:
+    """What is undecided, and what waits on any of these."""
+    waiting = _waiting(change)
+    touched = change.world.graph.gated_by(moved) if waiting else moved
     return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
+
+
+def _waiting(change: Change) -> list[Request]:
+    """Backfills themselves are not among them: they go on in `backfills.go_on`."""
+    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
+    return sorted(waiting, key=lambda request: request.is_of_backfill)
+
+
+def _ask_above(
+    change: Change, request: Request, decision: Decision, outcome: Outcome, work: Work[LineageStore]
+) -> Request:
+    """Ask for what the decision names; the request remembers it."""
+    for key in decision.asks if isinstance(decision, gate.Parked) else ():
+        command, run_id = translation.recursive_submission_of(request, key)
+        request = replace(request, asked=(*request.asked, recursive.Asked(key, run_id)))
+        change.requests.setdefault(run_id, translation.request_for(command, run_id, work.now))
+        outcome.messages.append((command, change.because.get(request.run_id)))
+        _ask_again(command, work)
+    change.requests[request.run_id] = request
+    return request
 
 
 def decision_row(request: Request, message: Any, world: World, now: datetime) -> dict[str, Any]:

@@ -242,9 +242,12 @@ class LineageStore(CalendarStore):
                 rows=rows.dumps(edges),
             )
 
-    async def save_requests(self, requests: Collection[Request]) -> None:
-        batch = [{**rows.request_row(request), "revision": self._next_revision(request.tenant)} for request in requests]
-        await self._upsert("open_requests", ("run_id",), batch)
+    async def save_requests(self, requests: Collection[Request], *, now: datetime) -> None:
+        """One that has ended keeps the time at which that was saved first."""
+        batch = [
+            {**rows.request_row(request, now), "revision": self._next_revision(request.tenant)} for request in requests
+        ]
+        await self._upsert("open_requests", ("run_id",), batch, kept="ended_at")
 
     async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
         if decisions:
@@ -269,11 +272,18 @@ class LineageStore(CalendarStore):
         )  # fmt: skip
         return {row["activity_id"] for row in found}
 
-    async def _upsert(self, table: str, key: tuple[str, ...], batch: Sequence[Mapping[str, Any]]) -> None:
+    async def _upsert(
+        self, table: str, key: tuple[str, ...], batch: Sequence[Mapping[str, Any]], *, kept: str | None = None
+    ) -> None:
+        """`kept`: a column that stays as it was first set."""
         if not batch:
             return
         columns = list(batch[0])
-        changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+        changes = ", ".join(
+            f"{name} = coalesce({table}.{name}, excluded.{name})" if name == kept else f"{name} = excluded.{name}"
+            for name in columns
+            if name not in key
+        )
         await execute(
             self._conn,
             f"""

@@ -188,6 +188,10 @@ open_requests = Table(
     Column("number", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("asked_at", _AT, nullable=False),
+    Column("actor", Text),
+    Column("parent_run_id", Uuid),  # the request that asked for this one
+    Column("asked", JSONB, nullable=False, server_default=text("'[]'")),  # what this recursive one asked for
+    Column("ended_at", _AT),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
     Column("trigger", Text, nullable=False, server_default=text("'manual'")),
     Column("backfill", JSONB),

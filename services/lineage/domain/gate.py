@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -30,6 +30,9 @@ from services.lineage.domain.backfill import Range
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.lateness import sessions_late
 from services.lineage.domain.world import Flow, Instance, Read, World
+
+if TYPE_CHECKING:
+    from services.lineage.domain.recursive import Asked
 
 
 class State(StrEnum):
@@ -52,7 +55,7 @@ class Request:
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
     `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
-    its run, ended.
+    its run, ended. `asked`: what a recursive request asked for; `parent_run_id`: the request that asked for this one.
     """
 
     run_id: UUID
@@ -72,11 +75,14 @@ class Request:
     trigger: Trigger = Trigger.MANUAL
     backfill: Range | None = None
     ended_as: str | None = None
+    actor: str | None = None
+    parent_run_id: UUID | None = None
+    asked: tuple[Asked, ...] = ()
 
     @property
     def waits_for_room(self) -> bool:
         """A child of a backfill is never refused because its flow is busy, also where it forces its upstreams."""
-        return self.gate is Gate.WAIT or self.trigger is Trigger.BACKFILL
+        return self.gate in (Gate.WAIT, Gate.RECURSIVE) or self.trigger is Trigger.BACKFILL
 
     @property
     def is_of_backfill(self) -> bool:
@@ -113,9 +119,12 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
+    """`asks`: the flows that a recursive request asks for now."""
+
     target: Target
     blockers: tuple[Blocked, ...]
     wait_until: datetime | None
+    asks: tuple[FlowKey, ...] = ()
 
     @property
     def shown(self) -> tuple[tuple[str, str], ...]:
@@ -156,13 +165,6 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
         return target
     flow = world.flow(target.flow)
     assert flow is not None
-    if request.gate is Gate.RECURSIVE:
-        return Refused(
-            Code.INVALID_COMMAND,
-            "gate 'recursive' is not available yet; allowed: strict, wait, force. "
-            "Ask again under a new command_id, for example with gate 'wait'",
-            target,
-        )
     if request.skip_if_ready and flow.status is FlowStatus.READY:
         version_id = flow.version.version_id if flow.version else None
         return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
@@ -194,18 +196,18 @@ def _gated(world: World, request: Request, target: Target, flow: Flow, now: date
     forced = request.gate is Gate.FORCE
     passes = not busy if forced else not blockers
     if passes:
-        warning = f"forced although {_listed(above)}" if above else None
+        warning = f"forced although {listed(above)}" if above else None
         return Admitted(target, inputs_of(world, target.flow), warning)
     if not request.waits_for_room:
         return not_ready(world, target, blockers)
     blockers = busy if forced else blockers
     if request.wait_until is not None and request.wait_until <= now:
-        return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
+        return Expired(target, f"the deadline passed: {listed(blockers)}", blockers)
     return Parked(target, blockers, request.wait_until)
 
 
 def not_ready(world: World, target: Target, blockers: tuple[Blocked, ...]) -> Refused:
-    named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
+    named = f"{world.name_of(target.flow)} can not run now: {listed(blockers)}"
     return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
 
 
@@ -306,13 +308,22 @@ def flow_asked(world: World, request: Request) -> FlowKey:
     return FlowKey(request.instance_id, flow.kind if flow else request.kind)
 
 
-def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, str | None]]]:
-    """What a decision saw: the flow itself and each flow above, nearest first, with its status and version."""
+def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What a decision saw: the flow itself and each flow above, nearest first, with its status and version, and what of
+    it is under way: admitted runs, and what a recursive request asked for.
+    """
     key = flow_asked(world, request)
+    asked = {one.flow: one for one in request.asked}
     for upstream in (key, *world.graph.above(key)):
-        flow = world.flow(upstream)
-        version = flow.version if flow else None
-        seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}
+        flow, standing, one = world.flow(upstream), _standing(world, upstream), asked.get(upstream)
+        version, runs = flow.version if flow else None, world.open_runs.get(upstream)
+        seen = {
+            "status": standing.status,
+            "version_id": str(version.version_id) if version else None,
+            **({"reason": standing.reason} if standing.reason else {}),
+            **({"open_runs": sorted(map(str, runs))} if runs else {}),
+            **({"asked": {"run_id": str(one.run_id), "ended_as": one.ended_as}} if one else {}),
+        }
         yield world.name_of(upstream), seen
 
 
@@ -342,7 +353,7 @@ def _no_such_flow(instance: Instance, kind: FlowKind | None) -> str:
     return f"{instance.name} has no flow {kind.value!r}; it has: {has}"
 
 
-def _listed(blockers: tuple[Blocked, ...]) -> str:
+def listed(blockers: tuple[Blocked, ...]) -> str:
     """`prices is stale (…), …`, the first five."""
     shown = [f"{one.name} is {one.status}" + (f" ({one.reason})" if one.reason else "") for one in blockers[:5]]
     more = [f"and {len(blockers) - 5} more"] if len(blockers) > 5 else []

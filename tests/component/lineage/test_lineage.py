@@ -119,7 +119,6 @@ async def test_a_strict_request_is_refused_with_every_blocker_by_name(told: Told
     [
         ({"name": "nobody"}, "UNKNOWN_INSTANCE", "nobody"),
         ({"name": "prices", "flow_kind": "training"}, "UNKNOWN_FLOW", "it has: refresh"),
-        ({"name": "prices", "gate": "recursive"}, "INVALID_COMMAND", "not available yet"),
     ],
 )
 async def test_what_can_not_be_asked_for_is_refused_by_name(

@@ -36,6 +36,16 @@ def test_submit_sends_what_was_asked_for_and_says_how_to_follow(cli: Cli) -> Non
     assert "runtide watch " in result.stdout
 
 
+def test_a_recursive_submission_is_sent_as_such_and_what_it_asked_for_can_be_listed(cli: Cli) -> None:
+    cli.log.answers = completes
+    assert cli("submit", "momentum", "--gate", "recursive").exit_code == 0
+    assert [command.gate for command, *_ in cli.log.sent if isinstance(command, SubmitRun)] == ["recursive"]
+    row = {"run_id": "r1", "instance_name": "prices", "status": "launched", "trigger": "upstream"}
+    cli.routes["GET submission.test /v1/requests"] = httpx.Response(200, json={"requests": [row]})
+    assert "r1\tprices" in cli("requests", "--of", str(RUN)).stdout
+    assert cli.asked[-1].url.params["parent_run_id"] == str(RUN)
+
+
 def test_submit_that_waits_tells_each_step_and_the_metrics(cli: Cli) -> None:
     cli.log.answers = lambda command: completes(command, artifacts={"equity_curve": "s3://runs/x/e.parquet"})
     result = cli("submit", "momentum", "--wait")

@@ -258,6 +258,17 @@ class Runtide(Submissions):
         path = f"/v1/restatements/{_uuid(restatement_id, 'restatement')}/plan"
         return await self.api.call("lineage", "POST", path, body={"history": history})
 
+    async def why(
+        self, name_or_id: str, *, at: datetime | None = None, flow_kind: FlowKind | str | None = None
+    ) -> dict[str, Any]:
+        """The chain of events from the root cause to what an instance shows, now or at a past instant."""
+        path = f"/v1/why/{instance_id_of(self.tenant, name_or_id)}"
+        return await self.api.get("lineage", path, at=at.isoformat() if at else None, flow_kind=flow_kind)
+
+    async def decisions(self, run_id: UUID | str) -> dict[str, Any]:
+        """Every answer of the gate to a request, with what it saw."""
+        return await self.api.get("lineage", f"/v1/decisions/{_uuid(run_id)}")
+
     async def everything(
         self, since: datetime
     ) -> AsyncGenerator[RequestStatusChanged | RunStatusChanged | RunProgressed, None]:

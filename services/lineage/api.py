@@ -1,21 +1,24 @@
-"""`/v1/instances` and `/v1/lineage`: what there is, how fresh it is, and who reads whom."""
+"""`/v1/instances`, `/v1/lineage`, `/v1/why`, `/v1/decisions`: what there is, who reads whom, and why it is so."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from runtide_schemas import instances as wire
 from runtide_schemas.message import reason_of
-from runtide_schemas.vocabulary import NAME_PATTERN, Code, InstanceType, instance_id_of
+from runtide_schemas.vocabulary import FLOW_KIND_ALIASES, NAME_PATTERN, Code, FlowKind, InstanceType, instance_id_of
 
 from services.lineage import handlers, translation
 from services.lineage.domain import view
 from services.lineage.domain.definition import Rejected
-from services.lineage.domain.world import World
+from services.lineage.domain.world import Instance, World
+from services.lineage.explaining import Explaining
+from services.lineage.reading import Reading
 from shared.auth import Caller
 from shared.http import Ctx, Problem, not_found, requires
 
@@ -146,9 +149,7 @@ async def list_instances(
 async def get_instance(ctx: Ctx, caller: Reader, instance: str) -> dict[str, Any]:
     """By name or id: the last snapshot."""
     world, now = await _world(ctx, caller)
-    known = world.instances.get(instance_id_of(caller.tenant, instance))
-    if known is None:
-        raise not_found("instance", instance)
+    known = _known(world, caller, instance)
     return {**translation.snapshot_of(known, world).model_dump(mode="json"), "as_of": now}
 
 
@@ -162,12 +163,12 @@ async def get_lineage(
 ) -> dict[str, Any]:
     """The graph around an instance, laid out: `layer` counts from the left, `order` from the top of a layer."""
     world, now = await _world(ctx, caller)
-    center = world.instances.get(instance_id_of(caller.tenant, instance))
-    if center is None:
-        raise not_found("instance", instance)
+    center = _known(world, caller, instance)
     nodes, edges = view.around(world, center.instance_id, direction=direction, max_depth=max_depth)
     return {
         "center_id": center.instance_id,
+        "direction": direction,
+        "max_depth": max_depth,
         "nodes": [
             {
                 "id": node.instance_id,
@@ -183,6 +184,47 @@ async def get_lineage(
         "edges": [{"source": edge.source, "target": edge.target, "kind": edge.kind} for edge in edges],
         "as_of": now,
     }
+
+
+@router.get("/why/{instance}")
+async def get_why(
+    ctx: Ctx, caller: Reader, instance: str, at: AwareDatetime | None = None, flow_kind: str | None = None
+) -> dict[str, Any]:
+    """The chain of events from the root cause to what the instance shows, now or at a past instant."""
+    world, now = await _world(ctx, caller)
+    known = _known(world, caller, instance)
+    kind = _flow_of(known, flow_kind)
+    async with ctx.engine.connect() as conn:
+        explaining = Explaining(Reading(conn), world, min(at, now) if at else now, is_past=at is not None and at < now)
+        return {**await explaining.explain(known, kind), "as_of": now}
+
+
+@router.get("/decisions/{run_id}")
+async def get_decisions(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """Every answer of the gate to a request, oldest first: what was said, and what was seen when it was said."""
+    async with ctx.engine.connect() as conn:
+        found = await Reading(conn).decisions(caller.tenant, run_id)
+    if not found:
+        raise not_found("decision on request", run_id)
+    return {"run_id": run_id, "decisions": found, "as_of": ctx.clock()}
+
+
+def _known(world: World, caller: Caller, instance: str) -> Instance:
+    known = world.instances.get(instance_id_of(caller.tenant, instance))
+    if known is None:
+        raise not_found("instance", instance)
+    return known
+
+
+def _flow_of(instance: Instance, text: str | None) -> FlowKind | None:
+    """The flow that is meant, by its short word too; None where none is named."""
+    if text is None:
+        return None
+    flow = instance.flow(next((kind for kind in FlowKind if FLOW_KIND_ALIASES.get(text, text) == kind), None))
+    if flow is None:
+        has = ", ".join(flow.kind for flow in instance.flows)
+        raise Problem(404, Code.UNKNOWN_FLOW, "No such flow", f"{instance.name} has no flow {text!r}; it has: {has}")
+    return flow.kind
 
 
 async def _world(ctx: Ctx, caller: Caller) -> tuple[World, datetime]:

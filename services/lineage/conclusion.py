@@ -24,6 +24,7 @@ from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
 from services.lineage.domain.staleness import Ask, Restated, Root, blamed, restate
 from services.lineage.domain.world import Cause, Instance, World, changed_copy
+from services.lineage.history import events_of
 from services.lineage.mirror import Loaded
 from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
@@ -133,6 +134,8 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
     await work.store.save_requests([request for outcome in outcomes for request in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
+    pairs = zip(changes, outcomes, strict=True)
+    await work.store.save_events([row for change, outcome in pairs for row in _events(change, outcome, work)])
     changed = [
         Loaded.of(change.world, change.requests.values())
         for change, outcome in zip(changes, outcomes, strict=True)
@@ -140,6 +143,14 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     ]
     if changed:
         work.after_commit(await work.store.advance(changed))
+
+
+def _events(change: Change, outcome: Outcome, work: Work[LineageStore]) -> Iterator[dict[str, Any]]:
+    """What the announced snapshots say anew, with the message by which it came."""
+    for before, after in outcome.announced:
+        source = _source(change, after.instance_id, outcome.restated.causes.get(after.instance_id))
+        message_id = source.id if source else None
+        yield from events_of(before, after, outcome.restated, message_id=message_id, at=work.now)
 
 
 def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
@@ -223,13 +234,16 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
     )
 
 
+def _source(change: Change, instance_id: UUID, cause: Cause | None) -> Received[Any] | None:
+    """The message by which an instance moved; None: by the clock, or over HTTP."""
+    known = change.because.get(cause.run_id or cause.instance_id) if cause is not None else None
+    return known or change.because.get(instance_id)
+
+
 def _announcements(
     change: Change, before: Instance | None, after: Instance
 ) -> Iterator[tuple[Message, Received[Any] | None]]:
-    cause = after.cause
-    blamed = change.because.get(after.instance_id)
-    if cause is not None:
-        blamed = change.because.get(cause.run_id or cause.instance_id) or blamed
+    blamed = _source(change, after.instance_id, after.cause)
     yield translation.snapshot_of(after, change.world), blamed
     actions = []
     if after.instance_id in change.said:

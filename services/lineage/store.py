@@ -257,6 +257,19 @@ class LineageStore(CalendarStore):
                 rows=rows.dumps(decisions),
             )
 
+    async def save_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """What snapshots said anew, appended."""
+        if events:
+            columns = ", ".join(events[0])
+            await execute(
+                self._conn,
+                f"""
+                insert into status_events ({columns})
+                select {columns} from jsonb_populate_recordset(null::status_events, cast(:rows as jsonb))
+                """,
+                rows=rows.dumps(events),
+            )
+
     async def newly_refused(self, activity_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
         """Those of these refusals that were not said before."""
         if not activity_ids:

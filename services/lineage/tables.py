@@ -4,6 +4,7 @@
 `versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
 what was asked and answered; `backfill_dates` are the dates of backfills that have no end yet. `restatements` and
 `superseded_versions` are what was declared wrong, `version_reads` who read what, and `taints` what follows from them.
+`status_events` are what was announced, for as long as it is kept.
 """
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -198,6 +200,7 @@ open_requests = Table(
     Column("ended_as", Text),
     postgresql_with=_HOT,
 )  # fmt: skip
+Index("open_requests_of_instance", open_requests.c.instance_id, open_requests.c.asked_at)
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))
 
 backfill_dates = Table(
@@ -223,6 +226,31 @@ decisions = Table(
     Column("seen", JSONB, nullable=False),  # flow → status and version, as they were
 )  # fmt: skip
 Index("decisions_last", decisions.c.run_id, unique=True, postgresql_where=text("answer <> 'request.parked'"))
+
+status_events = Table(
+    "status_events", metadata,
+    Column("event_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", _AT, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # of the snapshot that said it
+    Column("old_status", Text),
+    Column("status", Text, nullable=False),
+    Column("old_freshness", Text),
+    Column("freshness", Text, nullable=False),
+    Column("rule", Integer, nullable=False),
+    Column("reason", Text),
+    Column("old_version_id", Uuid),
+    Column("version_id", Uuid),
+    Column("open_run_id", Uuid),
+    Column("run_id", Uuid),  # of the root cause
+    Column("above_instance_id", Uuid),  # the flow by which it came; null: it began here
+    Column("above_kind", Text),
+    Column("message_id", Text),
+    UniqueConstraint("instance_id", "kind", "seq", name="status_events_of_flow"),
+)  # fmt: skip
+Index("status_events_age", status_events.c.at)
 
 refusals = Table(
     "refusals", metadata,

@@ -78,6 +78,48 @@ def test_lineage_takes_a_name_and_suggests_near_ones(cli: Cli) -> None:
     assert "did you mean 'prices'?" in result.stderr
 
 
+WHY = {
+    "sentence": "book/refresh is stale since 2025-01-15 12:00:00Z: momentum/refresh is stale itself",
+    "chain": [
+        {"at": "2025-01-15T11:59:00Z", "sentence": "ana@acme asked for run r1 of prices/refresh", "rule": None},
+        {"at": "2025-01-15T12:00:00Z", "sentence": "book/refresh turned from ready to stale", "rule": 5,
+         "message_id": "m1"},
+    ],
+    "version": {"version_id": "v1", "run_id": "r0", "made_at": "2025-01-14T12:00:00Z", "verified_at": None},
+    "run": {"run_id": "r2", "trigger": "upstream", "actor": "system:lineage", "parent_actor": "ana@acme"},
+    "requests": [{"run_id": "r3", "actor": "bob@acme", "blockers": [{"name": "momentum", "status": "stale"}]}],
+}  # fmt: skip
+
+
+def test_why_tells_the_chain_as_sentences(cli: Cli) -> None:
+    path = f"/v1/why/{instance_id_of('acme', 'book')}"
+    cli.routes[f"GET lineage.test {path}"] = httpx.Response(200, json=WHY)
+    assert cli("why", "book", "refresh", "--at", "2025-01-15").stdout.splitlines() == [
+        WHY["sentence"],
+        "  2025-01-15 11:59:00Z ana@acme asked for run r1 of prices/refresh",
+        "  2025-01-15 12:00:00Z book/refresh turned from ready to stale (rule 5) [m1]",
+        "version v1, made by run r0 at 2025-01-14 12:00:00Z",
+        "run r2 is open (upstream), asked for by ana@acme",
+        "request r3 of bob@acme waits for momentum (stale)",
+    ]
+    assert dict(cli.asked[0].url.params) == {"at": "2025-01-15T00:00:00+00:00", "flow_kind": "refresh"}
+    assert cli.json("why", "book") == WHY
+
+
+def test_run_shows_what_the_gate_answered(cli: Cli) -> None:
+    cli.routes[f"GET tracker.test /v1/runs/{RUN}"] = httpx.Response(200, content=run("completed", 4).to_json())
+    said = {"blockers": [{"name": "prices", "status": "stale"}]}
+    decisions = [
+        {"answer": "request.parked", "decided_at": "2025-01-15T12:00:00Z", "said": said},
+        {"answer": "request.admitted", "decided_at": "2025-01-15T13:00:00Z", "said": {"warning": "forced although …"}},
+    ]
+    cli.routes[f"GET lineage.test /v1/decisions/{RUN}"] = httpx.Response(200, json={"decisions": decisions})
+    shown = cli("run", str(RUN)).stdout
+    assert "2025-01-15 12:00:00Z parked: waits for prices (stale)" in shown
+    assert "2025-01-15 13:00:00Z admitted: forced although …" in shown
+    assert cli.json("run", str(RUN))["decisions"] == decisions
+
+
 def test_apply_registers_and_again_does_nothing(cli: Cli, tmp_path: Path) -> None:
     cli.log.answers = lineage
     file = tmp_path / "platform.yaml"

@@ -1,0 +1,91 @@
+"""`runtide lineage` and `why`: who reads whom, and why something is as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from runtide.cli.output import Output, moment
+from runtide.cli.session import Exit, Json, rows_of, suggestion, with_client
+from runtide.client import Runtide
+from runtide.errors import NotFound
+
+Instance = Annotated[str, typer.Argument(help="Name or id of the instance.")]
+Flow = Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")]
+
+
+def lineage(
+    instance: Instance,
+    direction: Annotated[str, typer.Option(help="upstream, downstream or both.")] = "both",
+    depth: Annotated[int, typer.Option(min=1, max=50, help="How many edges away.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """What an instance reads, and who reads it."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        body = await known(client, instance, client.lineage(instance, direction=direction, max_depth=depth))
+        if as_json:
+            out.json(body)
+            return None
+        nodes = rows_of(body, "nodes")
+        rows = [(node.get("name"), node.get("direction"), node.get("status"), node.get("type")) for node in nodes]
+        out.table(("name", "direction", "status", "type"), rows, empty="nothing is connected to it")
+        return None
+
+    with_client(out, command)
+
+
+def why(
+    instance: Instance,
+    flow: Flow = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"], help="As it was then (UTC)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Why an instance is what it is: each step from the root cause to it, with the message by which it came."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        then = at.replace(tzinfo=UTC) if at else None
+        body = await known(client, instance, client.why(instance, at=then, flow_kind=flow))
+        if as_json:
+            out.json(body)
+            return None
+        _explain(out, body)
+        return None
+
+    with_client(out, command)
+
+
+async def known(client: Runtide, instance: str, asked: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """The answer; near names where there is no such instance."""
+    try:
+        return await asked
+    except NotFound as error:
+        near = await suggestion(client, instance) if error.code == "NOT_FOUND" else ""
+        raise NotFound(f"{error}{near}", status=404, code=error.code) from None
+
+
+def _explain(out: Output, body: dict[str, Any]) -> None:
+    out.line(str(body.get("sentence")))
+    for link in rows_of(body, "chain"):
+        rule = f" (rule {link['rule']})" if link.get("rule") else ""
+        source = f" [{link['message_id']}]" if link.get("message_id") else ""
+        out.line(f"  {moment(link.get('at'))} {link.get('sentence')}{rule}{source}")
+    version, run = body.get("version") or {}, body.get("run") or {}
+    if version:
+        verified = f", confirmed {moment(version['verified_at'])}" if version.get("verified_at") else ""
+        made = f"made by run {version.get('run_id')} at {moment(version.get('made_at'))}"
+        out.line(f"version {version.get('version_id')}, {made}{verified}")
+    if run:
+        whose = run.get("parent_actor") or run.get("actor") or "nobody here"
+        out.line(f"run {run.get('run_id')} is open ({run.get('trigger')}), asked for by {whose}")
+    for request in rows_of(body, "requests"):
+        blockers = ", ".join(f"{one.get('name')} ({one.get('status')})" for one in rows_of(request, "blockers"))
+        out.line(f"request {request.get('run_id')} of {request.get('actor')} waits for {blockers}")

@@ -258,6 +258,17 @@ class Runtide(Submissions):
         path = f"/v1/restatements/{_uuid(restatement_id, 'restatement')}/plan"
         return await self.api.call("lineage", "POST", path, body={"history": history})
 
+    async def plan(
+        self, name_or_id: str, flow_kind: FlowKind | str | None = None, *, skip_if_ready: bool = False
+    ) -> dict[str, Any]:
+        """What `gate="recursive"` would do now; `submit_run(…, plan_id=plan["plan_id"])` runs this or nothing."""
+        body = {"instance": name_or_id, "flow_kind": flow_kind, "skip_if_ready": skip_if_ready}
+        return await self.api.call("lineage", "POST", "/v1/plan", body=body)
+
+    async def planned(self, plan_id: UUID | str) -> dict[str, Any]:
+        """A plan as it was shown. Raises: NotFound."""
+        return await self.api.get("lineage", f"/v1/plan/{_uuid(plan_id, 'plan')}")
+
     async def why(
         self, name_or_id: str, *, at: datetime | None = None, flow_kind: FlowKind | str | None = None
     ) -> dict[str, Any]:

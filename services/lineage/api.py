@@ -1,11 +1,13 @@
-"""`/v1/instances`, `/v1/lineage`, `/v1/why`, `/v1/decisions`: what there is, who reads whom, and why it is so."""
+"""`/v1/instances`, `/v1/lineage`, `/v1/plan`, `/v1/why`, `/v1/decisions`: what there is, who reads whom, what a run
+would do, and why it is so.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -14,10 +16,12 @@ from runtide_schemas.message import reason_of
 from runtide_schemas.vocabulary import FLOW_KIND_ALIASES, NAME_PATTERN, Code, FlowKind, InstanceType, instance_id_of
 
 from services.lineage import handlers, translation
-from services.lineage.domain import view
+from services.lineage.domain import plan, recursive, view
 from services.lineage.domain.definition import Rejected
+from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, World
 from services.lineage.explaining import Explaining
+from services.lineage.planning import Stored, shown
 from services.lineage.reading import Reading
 from shared.auth import Caller
 from shared.http import Ctx, Problem, not_found, requires
@@ -186,6 +190,44 @@ async def get_lineage(
     }
 
 
+class PlanBody(_Strict):
+    """What a recursive request would ask for."""
+
+    instance: str = Field(description="name or id")
+    flow_kind: str | None = None
+    skip_if_ready: bool = False
+
+
+@router.post("/plan", status_code=201)
+async def post_plan(ctx: Ctx, caller: Reader, body: PlanBody) -> dict[str, Any]:
+    """What a recursive request would do now: who runs in which order, who does not and why, and what follows. It is
+    kept, so that a request with its `plan_id` runs this or nothing.
+    """
+    async with ctx.reading() as store:
+        loaded = await store.read(caller.tenant)
+    world, now = loaded.world, ctx.clock()
+    known = _known(world, caller, body.instance)
+    target = _target_of(known, _flow_of(known, body.flow_kind))
+    others = recursive.coming(world, loaded.requests.values())
+    async with ctx.engine.connect() as conn:
+        seconds = await Reading(conn).seconds(caller.tenant, [target, *world.graph.above(target)])
+    made = plan.make(world, target, skip_if_ready=body.skip_if_ready, others=others, seconds=seconds)
+    row = Stored(uuid4(), caller.tenant, caller.actor, now, known, body.skip_if_ready, made).row()
+    async with ctx.unit_of_work() as work:
+        await work.store.save_plan(row)
+    return shown(row)
+
+
+@router.get("/plan/{plan_id}")
+async def get_plan(ctx: Ctx, caller: Reader, plan_id: UUID) -> dict[str, Any]:
+    """A plan as it was shown."""
+    async with ctx.engine.connect() as conn:
+        row = await Reading(conn).plan(caller.tenant, plan_id)
+    if row is None:
+        raise not_found("plan", plan_id)
+    return shown(row)
+
+
 @router.get("/why/{instance}")
 async def get_why(
     ctx: Ctx, caller: Reader, instance: str, at: AwareDatetime | None = None, flow_kind: str | None = None
@@ -214,6 +256,17 @@ def _known(world: World, caller: Caller, instance: str) -> Instance:
     if known is None:
         raise not_found("instance", instance)
     return known
+
+
+def _target_of(instance: Instance, kind: FlowKind | None) -> FlowKey:
+    """The flow that a plan is of: the named one, else the only one."""
+    if instance.retired_at is not None:
+        said = f"{instance.name} is retired; registering it again revives it"
+        raise Problem(409, Code.INSTANCE_RETIRED, "The instance is retired", said)
+    if kind is None and len(instance.flows) > 1:
+        has = ", ".join(flow.kind for flow in instance.flows)
+        raise Problem(422, Code.UNKNOWN_FLOW, "Which flow?", f"{instance.name} has several flows, name one: {has}")
+    return FlowKey(instance.instance_id, kind or instance.flows[0].kind)
 
 
 def _flow_of(instance: Instance, text: str | None) -> FlowKind | None:

@@ -18,7 +18,8 @@ from runtide_schemas.message import LIST_LIMIT, Message
 from runtide_schemas.vocabulary import Gate, InstanceStatus
 
 from services.lineage import backfills, translation
-from services.lineage.domain import gate, recursive
+from services.lineage.domain import approval, gate, recursive
+from services.lineage.domain.approval import Approved
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
@@ -44,11 +45,11 @@ _ACTIONS = {
 class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
-    instance → the message to blame. `freed`: flows of which a run ended or was admitted, or that somebody no longer
-    waits to run. `look_again`: all that waits is decided anew. `due`: instances whose row of `DATE` was taken.
-    `touched`: the versions of attempts that were told anew, or confirm another version than before; `settled`: the
-    flows that were given the facts of their past; `declared`: the new restatements; `most_dates`: of one backfill that
-    is decided now. The `open_runs` of its worlds are its own, and change in place.
+    instance → the message to blame. `plans`: those that its waiting requests run. `freed`: flows of which a run ended
+    or was admitted, or that somebody no longer waits to run. `look_again`: all that waits is decided anew. `due`:
+    instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told anew, or confirm another
+    version than before; `settled`: the flows that were given the facts of their past; `declared`: the new restatements;
+    `most_dates`: of one backfill that is decided now. The `open_runs` of its worlds are its own, and change in place.
     """
 
     stored: Loaded
@@ -57,6 +58,7 @@ class Change:
     roots: dict[FlowKey, Root] = field(default_factory=dict)
     said: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     because: dict[UUID, Received[Any]] = field(default_factory=dict)
+    plans: dict[UUID, Approved] = field(default_factory=dict)
     freed: set[FlowKey] = field(default_factory=set)
     look_again: bool = False
     due: set[UUID] = field(default_factory=set)
@@ -120,6 +122,10 @@ class Outcome:
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
     """The answers per tenant; then one save per table, then what is to be said, in order."""
+    for change in changes:
+        planned = {request.plan_id for request in _waiting(change) if request.plan_id is not None}
+        if planned:
+            change.plans = await work.store.plans(change.world.tenant, planned)
     outcomes = [outcome_of(change, work) for change in changes]
     for change, outcome in zip(changes, outcomes, strict=True):
         await backfills.go_on(change, outcome, work)
@@ -299,9 +305,12 @@ def _decide(change: Change, request: Request, outcome: Outcome, work: Work[Linea
     """Whether there was anything to say."""
     decision = gate.decide(change.world, request, now=work.now)
     if request.gate is Gate.RECURSIVE:
-        others = (one for one in change.requests.values() if one.run_id != request.run_id)
+        others = recursive.coming(change.world, (r for r in change.requests.values() if r.run_id != request.run_id))
+        approved = change.plans.get(request.plan_id) if request.plan_id else None
         request = recursive.served(request, decision)
-        decision = recursive.decided(change.world, request, decision, recursive.coming(change.world, others))
+        refused = approval.broken(change.world, request, decision, approved, others)
+        decision = refused or recursive.decided(change.world, request, decision, others)
+        decision = approval.within(change.world, decision, approved)
         request = _ask_above(change, request, decision, outcome, work)
     if not gate.is_news(request, decision):
         return False

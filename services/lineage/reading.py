@@ -25,6 +25,17 @@ left join open_requests q on q.run_id = i.run_id and q.tenant = :tenant
 left join open_requests p on p.run_id = q.parent_run_id and p.tenant = :tenant
 where r.run_id is not null or q.run_id is not null
 """
+SECONDS = """
+select a.instance_id, a.kind, percentile_cont(0.5) within group (order by r.seconds) as seconds
+from unnest(cast(:instances as uuid[]), cast(:kinds as text[])) as a (instance_id, kind)
+cross join lateral (
+    select extract(epoch from ended_at - started_at)::float8 as seconds from runs
+    where tenant = :tenant and instance_id = a.instance_id and kind = a.kind and ended_at is not null
+        and end_status = 'completed' and mode <> 'preview' and trigger <> 'backfill' and started_at is not null
+    order by ended_at desc, run_id desc limit 20
+) r
+group by a.instance_id, a.kind
+"""
 WAITING = """
 select q.run_id, q.actor, q.gate, q.asked_at, q.wait_until, q.parent_run_id, q.kind,
     d.said -> 'blockers' as blockers, (d.said ->> 'blockers_total')::int as blockers_total
@@ -79,6 +90,21 @@ class Reading:
     async def waiting(self, tenant: str, instance_id: UUID, *, at: datetime) -> list[dict[str, Any]]:
         """The requests of an instance that were parked then, oldest first, with their blockers."""
         return [dict(row) for row in await fetch(self._conn, WAITING, tenant=tenant, instance_id=instance_id, at=at)]
+
+    async def plan(self, tenant: str, plan_id: UUID) -> dict[str, Any] | None:
+        found = await fetch(
+            self._conn, "select * from plans where tenant = :tenant and plan_id = :plan_id",
+            tenant=tenant, plan_id=plan_id,
+        )  # fmt: skip
+        return dict(found[0]) if found else None
+
+    async def seconds(self, tenant: str, keys: Collection[FlowKey]) -> dict[FlowKey, float]:
+        """How long a run of each flow took: the median of its last completed ones. Without any it is not there."""
+        found = await fetch(
+            self._conn, SECONDS,
+            tenant=tenant, instances=[key.instance_id for key in keys], kinds=[key.kind for key in keys],
+        )  # fmt: skip
+        return {FlowKey(row["instance_id"], FlowKind(row["kind"])): row["seconds"] for row in found}
 
     async def decisions(self, tenant: str, run_id: UUID) -> list[dict[str, Any]]:
         """Every answer to a request, with what it saw, oldest first."""

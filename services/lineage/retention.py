@@ -1,4 +1,4 @@
-"""What grows without bound is given an end: events that `why` is not asked about any more."""
+"""What grows without bound is given an end: events that `why` is not asked about any more, and old plans."""
 
 from __future__ import annotations
 
@@ -24,9 +24,18 @@ async def run(ctx: Context[LineageStore]) -> None:
             async with ctx.engine.begin() as conn:
                 before = ctx.clock() - timedelta(days=settings.keep_status_events_days)
                 forgotten = await forget_events(conn, before)
+                forgotten += await forget_plans(conn, ctx.clock() - timedelta(days=settings.keep_plans_days))
             if forgotten:
-                ctx.log.info("forgot old events", rows=forgotten)
+                ctx.log.info("forgot old events and plans", rows=forgotten)
             await ctx.woken("retention", EVERY_SECONDS)
+
+
+async def forget_plans(conn: AsyncConnection, before: datetime) -> int:
+    return await execute(
+        conn,
+        "delete from plans where plan_id in (select plan_id from plans where as_of < :before limit :limit)",
+        before=before, limit=LIMIT,
+    )  # fmt: skip
 
 
 async def forget_events(conn: AsyncConnection, before: datetime) -> int:

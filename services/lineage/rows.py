@@ -544,6 +544,7 @@ def request_of(row: Row) -> Request:
         ended_as=row["ended_as"],
         actor=row["actor"],
         parent_run_id=row["parent_run_id"],
+        plan_id=row["plan_id"],
         asked=tuple(_asked_of(one) for one in row["asked"]),
     )
 
@@ -588,6 +589,7 @@ def request_row(request: Request, now: datetime) -> dict[str, Any]:
         "ended_at": now if request.state is State.ENDED else None,
         "actor": request.actor,
         "parent_run_id": request.parent_run_id,
+        "plan_id": request.plan_id,
         "asked": [
             {"instance_id": key.instance_id, "flow_kind": key.kind, "run_id": run_id, "ended_as": ended_as}
             for key, run_id, ended_as in ((one.flow, one.run_id, one.ended_as) for one in request.asked)

@@ -12,11 +12,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from runtide_schemas.vocabulary import FlowKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.lineage import rows
 from services.lineage.backfill_dates import BackfillDates
 from services.lineage.calendar_store import CalendarStore
+from services.lineage.domain.approval import Approved
 from services.lineage.domain.endings import Completion, Past, Run
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
@@ -256,6 +258,30 @@ class LineageStore(CalendarStore):
                 "insert into decisions select * from jsonb_populate_recordset(null::decisions, cast(:rows as jsonb))",
                 rows=rows.dumps(decisions),
             )
+
+    async def save_plan(self, row: Mapping[str, Any]) -> None:
+        await execute(
+            self._conn,
+            "insert into plans select * from jsonb_populate_recordset(null::plans, cast(:rows as jsonb))",
+            rows=rows.dumps([row]),
+        )
+
+    async def plans(self, tenant: str, plan_ids: Collection[UUID]) -> dict[UUID, Approved]:
+        """Those that this tenant has."""
+        found = await fetch(
+            self._conn,
+            """
+            select plan_id, instance_id, kind, skip_if_ready, promises from plans
+            where tenant = :tenant and plan_id = any(cast(:ids as uuid[]))
+            """,
+            tenant=tenant, ids=list(plan_ids),
+        )  # fmt: skip
+        return {
+            row["plan_id"]: Approved(
+                FlowKey(row["instance_id"], FlowKind(row["kind"])), row["skip_if_ready"], row["promises"]
+            )
+            for row in found
+        }
 
     async def save_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         """What snapshots said anew, appended."""

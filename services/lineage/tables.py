@@ -192,6 +192,7 @@ open_requests = Table(
     Column("asked_at", _AT, nullable=False),
     Column("actor", Text),
     Column("parent_run_id", Uuid),  # the request that asked for this one
+    Column("plan_id", Uuid),
     Column("asked", JSONB, nullable=False, server_default=text("'[]'")),  # what this recursive one asked for
     Column("ended_at", _AT),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
@@ -251,6 +252,21 @@ status_events = Table(
     UniqueConstraint("instance_id", "kind", "seq", name="status_events_of_flow"),
 )  # fmt: skip
 Index("status_events_age", status_events.c.at)
+
+plans = Table(
+    "plans", metadata,
+    Column("plan_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("as_of", _AT, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("skip_if_ready", Boolean, nullable=False),
+    Column("content", JSONB, nullable=False),  # what was shown
+    Column("promises", JSONB, nullable=False),  # what of it must still be true when it is run
+    Column("digest", Text, nullable=False),  # of the promises
+)  # fmt: skip
+Index("plans_age", plans.c.as_of)
 
 refusals = Table(
     "refusals", metadata,

@@ -158,6 +158,7 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         backfill=_range_of(message),
         actor=message.actor,
         parent_run_id=message.parent_run_id,
+        plan_id=message.plan_id,
     )
 
 

@@ -46,6 +46,7 @@ for _command in (
     lists.run,
     lists.instances,
     lineage.lineage,
+    lineage.plan,
     lineage.why,
     submit.cancel,
     delay.delay_source,

@@ -1,4 +1,4 @@
-"""`runtide lineage` and `why`: who reads whom, and why something is as it is."""
+"""`runtide lineage`, `plan` and `why`: who reads whom, what a run would do, and why something is as it is."""
 
 from __future__ import annotations
 
@@ -39,6 +39,26 @@ def lineage(
     with_client(out, command)
 
 
+def plan(
+    instance: Instance,
+    flow: Flow = None,
+    smart: Annotated[bool, typer.Option("--smart", help="Plan to do nothing if it is ready already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What `submit --gate recursive` would do: who runs in which order, who does not and why, and what follows."""
+    out = Output(as_json=as_json)
+
+    async def command(client: Runtide) -> Exit | None:
+        body = await known(client, instance, client.plan(instance, flow, skip_if_ready=smart))
+        if as_json:
+            out.json(body)
+        else:
+            _show_plan(out, body)
+        return Exit.OK if body.get("is_possible", True) else Exit.REFUSED
+
+    with_client(out, command)
+
+
 def why(
     instance: Instance,
     flow: Flow = None,
@@ -70,6 +90,41 @@ async def known(client: Runtide, instance: str, asked: Awaitable[dict[str, Any]]
     except NotFound as error:
         near = await suggestion(client, instance) if error.code == "NOT_FOUND" else ""
         raise NotFound(f"{error}{near}", status=404, code=error.code) from None
+
+
+def _show_plan(out: Output, body: dict[str, Any]) -> None:
+    batches = body.get("batches") or []
+    aside, affected = rows_of(body, "aside"), rows_of(body, "blast_radius")
+    rows = [(number, *_planned(node)) for number, batch in enumerate(batches, start=1) for node in batch]
+    rows += [("-", *_planned(node)) for node in aside]
+    out.table(("batch", "flow", "action", "why", "expected"), rows, empty="nothing to do")
+    runs, batched = body.get("runs", 0), len(batches)
+    out.line(f"{runs} {_s('run', runs)} in {batched} {_s('batch', batched, 'es')}, {_duration(body)}")
+    for effect, said in (("refresh", "refreshes itself below them"), ("stale", "becomes stale below them")):
+        names = [str(one.get("name")) for one in affected if one.get("effect") == effect]
+        if names:
+            out.line(f"{said}: {', '.join(names)}")
+    if not body.get("is_possible", True):
+        out.line("it can not be run so: what is blocked stands in the way")
+        return
+    out.line(f"run it with: runtide submit --plan {body.get('plan_id')}")
+
+
+def _planned(node: dict[str, Any]) -> tuple[object, ...]:
+    seconds = node.get("expected_seconds")
+    reason = f"{node.get('reason')}: {node.get('because')}"
+    return node.get("name"), node.get("action"), reason, None if seconds is None else f"{seconds:.0f} s"
+
+
+def _duration(body: dict[str, Any]) -> str:
+    if body.get("expected_seconds") is not None:
+        path = body.get("critical_path") or []
+        return f"about {body['expected_seconds']:.0f} s{' along ' + ' → '.join(path) if path else ''}"
+    return f"at least {body.get('at_least_seconds', 0):.0f} s; not every flow has run yet"
+
+
+def _s(word: str, count: int, plural: str = "s") -> str:
+    return word if count == 1 else word + plural
 
 
 def _explain(out: Output, body: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ class Request:
     ended_as: str | None = None
     actor: str | None = None
     parent_run_id: UUID | None = None
+    plan_id: UUID | None = None
     asked: tuple[Asked, ...] = ()
 
     @property
@@ -218,7 +219,7 @@ def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     known = world.blockers.get(key)
     if known is None:
         above = world.graph.above(key)
-        named = (_standing(world, upstream) for upstream in above)
+        named = (standing(world, upstream) for upstream in above)
         blocked = [one for one in named if one.status is not InstanceStatus.READY]
         readers = {key, *above} if blocked else {key}
         known = world.blockers[key] = tuple(one for one in blocked if not _may_be_late(world, one.flow, readers))
@@ -247,7 +248,7 @@ def busy_blocker(world: World, key: FlowKey, flow: Flow) -> tuple[Blocked, ...]:
 
 def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
     """`name/kind` of each flow above through gating edges → its status."""
-    return {world.name_of(upstream): _standing(world, upstream).status for upstream in world.graph.above(key)}
+    return {world.name_of(upstream): standing(world, upstream).status for upstream in world.graph.above(key)}
 
 
 def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
@@ -315,19 +316,20 @@ def seen_by(world: World, request: Request) -> Iterator[tuple[str, dict[str, Any
     key = flow_asked(world, request)
     asked = {one.flow: one for one in request.asked}
     for upstream in (key, *world.graph.above(key)):
-        flow, standing, one = world.flow(upstream), _standing(world, upstream), asked.get(upstream)
+        flow, found, one = world.flow(upstream), standing(world, upstream), asked.get(upstream)
         version, runs = flow.version if flow else None, world.open_runs.get(upstream)
         seen = {
-            "status": standing.status,
+            "status": found.status,
             "version_id": str(version.version_id) if version else None,
-            **({"reason": standing.reason} if standing.reason else {}),
+            **({"reason": found.reason} if found.reason else {}),
             **({"open_runs": sorted(map(str, runs))} if runs else {}),
             **({"asked": {"run_id": str(one.run_id), "ended_as": one.ended_as}} if one else {}),
         }
         yield world.name_of(upstream), seen
 
 
-def _standing(world: World, key: FlowKey) -> Blocked:
+def standing(world: World, key: FlowKey) -> Blocked:
+    """How a flow is, for somebody who waits for it."""
     instance, flow = world.instances.get(key.instance_id), world.flow(key)
     if instance is None:
         name = world.names_of_unregistered.get(key.instance_id, str(key.instance_id))

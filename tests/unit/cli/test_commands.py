@@ -106,6 +106,46 @@ def test_why_tells_the_chain_as_sentences(cli: Cli) -> None:
     assert cli.json("why", "book") == WHY
 
 
+def node(name: str, action: str, reason: str, because: str, seconds: float | None = None) -> dict[str, object]:
+    return {"name": name, "action": action, "reason": reason, "because": because, "expected_seconds": seconds}
+
+
+PLANNED = {
+    "plan_id": str(RUN), "instance_id": str(instance_id_of("acme", "book")), "instance_name": "book",
+    "flow_kind": "refresh", "skip_if_ready": False, "is_possible": True, "runs": 2,
+    "batches": [[node("prices/refresh", "run", "stale", "its data is old", 30)],
+                [node("book/refresh", "run", "target", "it was asked for", 5)]],
+    "aside": [node("rates/refresh", "skip", "ready", "it is ready")],
+    "blast_radius": [{"name": "risk/refresh", "effect": "refresh"}, {"name": "report/refresh", "effect": "stale"}],
+    "expected_seconds": 35, "at_least_seconds": 35, "critical_path": ["prices/refresh", "book/refresh"],
+}  # fmt: skip
+
+
+def test_plan_shows_batches_what_is_left_out_and_what_follows(cli: Cli) -> None:
+    cli.routes["POST lineage.test /v1/plan"] = httpx.Response(201, json=PLANNED)
+    assert cli("plan", "book", "refresh").stdout.splitlines() == [
+        "batch\tflow\taction\twhy\texpected",
+        "1\tprices/refresh\trun\tstale: its data is old\t30 s",
+        "2\tbook/refresh\trun\ttarget: it was asked for\t5 s",
+        "-\trates/refresh\tskip\tready: it is ready\t-",
+        "2 runs in 2 batches, about 35 s along prices/refresh → book/refresh",
+        "refreshes itself below them: risk/refresh",
+        "becomes stale below them: report/refresh",
+        f"run it with: runtide submit --plan {RUN}",
+    ]
+    assert json.loads(cli.asked[0].content) == {"instance": "book", "flow_kind": "refresh", "skip_if_ready": False}
+    assert cli.json("plan", "book") == PLANNED
+
+
+def test_a_plan_that_can_not_be_run_exits_3_and_says_so(cli: Cli) -> None:
+    blocked = {**PLANNED, "is_possible": False, "expected_seconds": None}
+    cli.routes["POST lineage.test /v1/plan"] = httpx.Response(201, json=blocked)
+    result = cli("plan", "book")
+    assert result.exit_code == 3
+    assert "at least 35 s; not every flow has run yet" in result.stdout
+    assert "stands in the way" in result.stdout
+
+
 def test_run_shows_what_the_gate_answered(cli: Cli) -> None:
     cli.routes[f"GET tracker.test /v1/runs/{RUN}"] = httpx.Response(200, content=run("completed", 4).to_json())
     said = {"blockers": [{"name": "prices", "status": "stale"}]}

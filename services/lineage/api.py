@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 from runtide_schemas import instances as wire
 from runtide_schemas.message import reason_of
 from runtide_schemas.vocabulary import FLOW_KIND_ALIASES, NAME_PATTERN, Code, FlowKind, InstanceType, instance_id_of
@@ -164,12 +165,12 @@ async def get_lineage(
     instance: str,
     direction: Literal["both", "upstream", "downstream"] = "both",
     max_depth: Annotated[int, Query(ge=0, le=1000)] = 1,
-) -> dict[str, Any]:
+) -> Response:
     """The graph around an instance, laid out: `layer` counts from the left, `order` from the top of a layer."""
     world, now = await _world(ctx, caller)
     center = _known(world, caller, instance)
     nodes, edges = view.around(world, center.instance_id, direction=direction, max_depth=max_depth)
-    return {
+    body = {
         "center_id": center.instance_id,
         "direction": direction,
         "max_depth": max_depth,
@@ -188,6 +189,7 @@ async def get_lineage(
         "edges": [{"source": edge.source, "target": edge.target, "kind": edge.kind} for edge in edges],
         "as_of": now,
     }
+    return Response(to_json(body), media_type="application/json")  # of a thousand nodes FastAPI takes 60 ms
 
 
 class PlanBody(_Strict):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from runtide.cli.output import Output, moment
 from runtide.cli.session import Exit, Json, rows_of, suggestion, with_client
+from runtide.cli.tree import Tree
 from runtide.client import Runtide
 from runtide.errors import NotFound
 
@@ -17,13 +19,19 @@ Instance = Annotated[str, typer.Argument(help="Name or id of the instance.")]
 Flow = Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")]
 
 
+class Direction(StrEnum):
+    UPSTREAM = "upstream"
+    DOWNSTREAM = "downstream"
+    BOTH = "both"
+
+
 def lineage(
     instance: Instance,
-    direction: Annotated[str, typer.Option(help="upstream, downstream or both.")] = "both",
+    direction: Annotated[Direction, typer.Option(help="Which way to look.")] = Direction.BOTH,
     depth: Annotated[int, typer.Option(min=1, max=50, help="How many edges away.")] = 1,
     as_json: Json = False,
 ) -> None:
-    """What an instance reads, and who reads it."""
+    """What an instance reads, and who reads it, as a tree."""
     out = Output(as_json=as_json)
 
     async def command(client: Runtide) -> Exit | None:
@@ -31,9 +39,8 @@ def lineage(
         if as_json:
             out.json(body)
             return None
-        nodes = rows_of(body, "nodes")
-        rows = [(node.get("name"), node.get("direction"), node.get("status"), node.get("type")) for node in nodes]
-        out.table(("name", "direction", "status", "type"), rows, empty="nothing is connected to it")
+        for line in Tree(body).lines():
+            out.line(line)
         return None
 
     with_client(out, command)

@@ -66,13 +66,48 @@ def test_instances_say_why(cli: Cli) -> None:
     assert "refresh: stale\tprices is newer" in cli("instances").stdout
 
 
-def test_lineage_takes_a_name_and_suggests_near_ones(cli: Cli) -> None:
+GRAPH = {
+    "center_id": "m", "direction": "both", "max_depth": 2,
+    "nodes": [
+        {"id": "p", "name": "prices", "type": "DatasetInstance", "status": "ready", "layer": 0, "order": 0},
+        {"id": "r", "name": "rates", "type": None, "status": "not_initialized", "layer": 0, "order": 1},
+        {"id": "m", "name": "momentum", "type": "SignalInstance", "status": "stale", "layer": 1, "order": 0},
+        {"id": "b", "name": "book", "type": "BacktestInstance", "status": "ready", "layer": 2, "order": 0},
+        {"id": "o", "name": "optimizer", "type": "Optimizer", "status": "ready", "layer": 2, "order": 1},
+        {"id": "k", "name": "risk", "type": "DatasetInstance", "status": "error", "layer": 3, "order": 0},
+    ],
+    "edges": [
+        {"source": source, "target": target, "kind": "data_dependency"}
+        for source, target in (("r", "m"), ("p", "m"), ("m", "o"), ("m", "b"), ("b", "k"), ("o", "k"), ("p", "m"))
+    ],
+}  # fmt: skip
+
+
+def test_lineage_is_a_tree_in_the_order_that_the_service_gives(cli: Cli) -> None:
+    path = f"/v1/lineage/{instance_id_of('acme', 'momentum')}"
+    cli.routes[f"GET lineage.test {path}"] = httpx.Response(200, json=GRAPH)
+    assert cli("lineage", "momentum", "--direction", "both", "--depth", "2").stdout.splitlines() == [
+        "momentum stale SignalInstance",
+        "reads",
+        "├── prices ready DatasetInstance",
+        "└── rates not_initialized not registered",
+        "is read by",
+        "├── book ready BacktestInstance",
+        "│   └── risk error DatasetInstance",
+        "└── optimizer ready Optimizer",
+        "    └── risk error DatasetInstance (see above)",
+    ]
+    assert dict(cli.asked[0].url.params) == {"direction": "both", "max_depth": "2"}
+    assert cli.json("lineage", "momentum") == GRAPH
+    assert cli("lineage", "momentum", "--direction", "sideways").exit_code == 2
+
+
+def test_an_instance_that_stands_alone_says_so_and_a_typo_suggests_near_names(cli: Cli) -> None:
     path = f"/v1/lineage/{instance_id_of('acme', 'prices')}"
-    cli.routes[f"GET lineage.test {path}"] = httpx.Response(
-        200, json={"nodes": [{"name": "momentum", "direction": "downstream", "status": "ready", "type": "x"}]}
-    )
+    alone = {"center_id": "p", "nodes": GRAPH["nodes"][:1], "edges": []}
+    cli.routes[f"GET lineage.test {path}"] = httpx.Response(200, json=alone)
     cli.routes["GET lineage.test /v1/instances"] = httpx.Response(200, json={"instances": [{"name": "prices"}]})
-    assert "momentum\tdownstream" in cli("lineage", "prices").stdout
+    assert "nothing is connected to it" in cli("lineage", "prices").stdout
     result = cli("lineage", "pricse")
     assert result.exit_code == 1
     assert "did you mean 'prices'?" in result.stderr

@@ -18,9 +18,11 @@ export type InstanceStatus =
 export type Code =
   | "UPSTREAM_NOT_READY"
   | "UPSTREAM_FAILED"
+  | "PLAN_CHANGED"
   | "UNKNOWN_INSTANCE"
   | "UNKNOWN_FLOW"
   | "UNKNOWN_VERSION"
+  | "UNKNOWN_PLAN"
   | "INSTANCE_RETIRED"
   | "INVALID_COMMAND"
   | "COMMAND_CONFLICT"
@@ -150,7 +152,8 @@ export interface Progress {
 /**
  * The whole request. What only lineage knows is null until it has decided; of a request that began as a cancel
  * only tenant, ids, status and `cancel_requested_at` are known. `parent_run_id` is the request that this one is a part
- * of; `backfill` and `progress` are of one that asks for a range of dates.
+ * of, or that it was asked for by gate recursive (`on_behalf_of` whom); `backfill` and `progress` are of one that asks
+ * for a range of dates; `plan_id` of one that runs what a plan says.
  */
 export interface RequestStatusChanged {
   type: "request.status_changed";
@@ -189,6 +192,8 @@ export interface RequestStatusChanged {
   parent_run_id?: string | null;
   backfill?: Backfill | null;
   progress?: Progress | null;
+  plan_id?: string | null;
+  on_behalf_of?: string | null;
   occurred_at: string;
   seq: number;
 }

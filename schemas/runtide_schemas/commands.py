@@ -32,14 +32,17 @@ from runtide_schemas.message import (
 from runtide_schemas.vocabulary import Gate, InstanceId, Mode, Trigger
 
 UNKNOWN_ACTOR = "unknown"
-_NOT_IN_DIGEST = frozenset({"type", "command_id", "actor", "tenant", "instance"})
-_ONLY_IN_DIGEST_IF_SAID = frozenset({"parent_run_id", "backfill"})  # younger than the digests that are stored
+_NOT_IN_DIGEST = frozenset({"type", "command_id", "actor", "tenant", "instance", "on_behalf_of"})
+_ONLY_IN_DIGEST_IF_SAID = frozenset(
+    {"parent_run_id", "backfill", "plan_id"}
+)  # younger than the digests that are stored
 
 
 class SubmitRun(TenantMessage):
     """Ask for a run of one flow of an instance (a name or an id); without `flow_kind`, the only one that it has. With
-    `backfill`, for one run per date of a range. `trigger` and `parent_run_id` are lineage's to say: the request that
-    this one is a part of.
+    `backfill`, for one run per date of a range; with `plan_id`, for what this plan says, which is what gate `recursive`
+    does. `trigger`, `parent_run_id` and `on_behalf_of` are lineage's to say: the request that this one is a part of, or
+    that it is asked for, and whose that is.
     """
 
     type: Literal["run.submit"] = "run.submit"
@@ -55,6 +58,15 @@ class SubmitRun(TenantMessage):
     trigger: Trigger = Trigger.MANUAL
     parent_run_id: UUID | None = None
     backfill: Backfill | None = None
+    plan_id: UUID | None = None
+    on_behalf_of: Text | None = Field(default=None, max_length=200)
+
+    @model_validator(mode="after")
+    def _runs_its_plan(self) -> Self:
+        """`strict` is what a submission says that names no gate."""
+        if self.plan_id is not None and self.gate not in (Gate.STRICT, Gate.RECURSIVE):
+            raise ValueError(f"gate is {self.gate.value!r}; with plan_id allowed: recursive")
+        return self
 
     @model_validator(mode="after")
     def _backfill_fits(self) -> Self:
@@ -63,6 +75,8 @@ class SubmitRun(TenantMessage):
             return self
         if self.gate is Gate.RECURSIVE:
             raise ValueError("a backfill takes gate strict, wait or force (got 'recursive')")
+        if self.plan_id is not None:
+            raise ValueError("a backfill takes no plan_id: a plan is of one run")
         if self.skip_if_ready:
             raise ValueError("a backfill takes no skip_if_ready: what is ready today says nothing of its dates")
         if self.wait_until is not None:

@@ -43,7 +43,8 @@ class InputVersion(Part):
 class RequestStatusChanged(TenantMessage):
     """The whole request. What only lineage knows is null until it has decided; of a request that began as a cancel
     only tenant, ids, status and `cancel_requested_at` are known. `parent_run_id` is the request that this one is a part
-    of; `backfill` and `progress` are of one that asks for a range of dates.
+    of, or that it was asked for by gate recursive (`on_behalf_of` whom); `backfill` and `progress` are of one that asks
+    for a range of dates; `plan_id` of one that runs what a plan says.
     """
 
     type: Literal["request.status_changed"] = "request.status_changed"
@@ -74,5 +75,7 @@ class RequestStatusChanged(TenantMessage):
     parent_run_id: UUID | None = None
     backfill: Backfill | None = None
     progress: Progress | None = None
+    plan_id: UUID | None = None
+    on_behalf_of: str | None = None
     occurred_at: Time
     seq: Seq

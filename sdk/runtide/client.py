@@ -45,6 +45,7 @@ from runtide.settings import ClientSettings
 from runtide.submissions import Day, Submissions, Via, as_json
 
 E = TypeVar("E", Mode, Gate)
+_NOT_IN_BODY = {"type", "tenant", "actor", "command_id", "trigger", "parent_run_id", "on_behalf_of"}
 
 
 class Runtide(Submissions):
@@ -90,17 +91,27 @@ class Runtide(Submissions):
         gate: Gate | str = Gate.STRICT,
         skip_if_ready: bool = False,
         wait_until: datetime | None = None,
+        plan_id: UUID | str | None = None,
         command_id: str | None = None,
         via: Via | None = None,
     ) -> Run:
         """Ask for a run of an instance (name or id); returns once the wish is safe, before it is decided.
 
         The same `command_id` again is the same run. `flow_kind` may be left out where the instance has one flow.
+        `gate="recursive"` asks for what is stale upstream too; with `plan_id` only as that plan says.
 
         Raises: InvalidCommand (nothing was sent), Unavailable, ConfigurationError; over HTTP also CommandConflict.
         """
         command = self._command(
-            instance, flow_kind, parameters, mode, gate, skip_if_ready, wait_until, command_id or str(uuid4())
+            instance,
+            flow_kind,
+            parameters,
+            mode,
+            gate,
+            skip_if_ready,
+            wait_until,
+            command_id or str(uuid4()),
+            plan_id=_uuid(plan_id, "plan") if plan_id else None,
         )
         return await self._send(command, is_new=command_id is None, via=via)
 
@@ -170,7 +181,7 @@ class Runtide(Submissions):
         return await registrations.apply(await registrations.plan(wanted), timeout_seconds=timeout_seconds)
 
     async def requests(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
-        """The newest requests: `{"requests": […], "cursor": …, "as_of": …}`; `status=`, `instance=`."""
+        """The newest: `{"requests": […], "cursor": …, "as_of": …}`; `status=`, `instance=`, `parent_run_id=`."""
         return await self.api.get("submission", "/v1/requests", limit=limit, cursor=cursor, **filters)
 
     async def runs(self, *, limit: int = 50, cursor: str | None = None, **filters: Any) -> dict[str, Any]:
@@ -247,6 +258,28 @@ class Runtide(Submissions):
         path = f"/v1/restatements/{_uuid(restatement_id, 'restatement')}/plan"
         return await self.api.call("lineage", "POST", path, body={"history": history})
 
+    async def plan(
+        self, name_or_id: str, flow_kind: FlowKind | str | None = None, *, skip_if_ready: bool = False
+    ) -> dict[str, Any]:
+        """What `gate="recursive"` would do now; `submit_run(…, plan_id=plan["plan_id"])` runs this or nothing."""
+        body = {"instance": name_or_id, "flow_kind": flow_kind, "skip_if_ready": skip_if_ready}
+        return await self.api.call("lineage", "POST", "/v1/plan", body=body)
+
+    async def planned(self, plan_id: UUID | str) -> dict[str, Any]:
+        """A plan as it was shown. Raises: NotFound."""
+        return await self.api.get("lineage", f"/v1/plan/{_uuid(plan_id, 'plan')}")
+
+    async def why(
+        self, name_or_id: str, *, at: datetime | None = None, flow_kind: FlowKind | str | None = None
+    ) -> dict[str, Any]:
+        """The chain of events from the root cause to what an instance shows, now or at a past instant."""
+        path = f"/v1/why/{instance_id_of(self.tenant, name_or_id)}"
+        return await self.api.get("lineage", path, at=at.isoformat() if at else None, flow_kind=flow_kind)
+
+    async def decisions(self, run_id: UUID | str) -> dict[str, Any]:
+        """Every answer of the gate to a request, with what it saw."""
+        return await self.api.get("lineage", f"/v1/decisions/{_uuid(run_id)}")
+
     async def everything(
         self, since: datetime
     ) -> AsyncGenerator[RequestStatusChanged | RunStatusChanged | RunProgressed, None]:
@@ -274,8 +307,11 @@ class Runtide(Submissions):
         wait_until: datetime | None,
         command_id: str,
         *,
+        plan_id: UUID | None = None,
         backfill: Mapping[str, Any] | None = None,
     ) -> SubmitRun:
+        if plan_id is not None and gate == Gate.STRICT:
+            gate = Gate.RECURSIVE  # what a plan is run by
         try:
             return SubmitRun(
                 tenant=self.tenant,
@@ -289,6 +325,7 @@ class Runtide(Submissions):
                 skip_if_ready=skip_if_ready,
                 wait_until=wait_until,
                 backfill=Backfill.model_validate_json(to_json(backfill)) if backfill else None,
+                plan_id=plan_id,
             )
         except ValidationError as error:
             raise InvalidCommand(f"the request is not valid: {reason_of(error)}") from None
@@ -306,9 +343,7 @@ class Runtide(Submissions):
 
     async def _post(self, command: SubmitRun) -> None:
         """A refusal is no error here: it is how the run ends, whichever way it was asked for."""
-        body = command.model_dump(
-            mode="json", exclude={"type", "tenant", "actor", "command_id", "trigger", "parent_run_id"}
-        )
+        body = command.model_dump(mode="json", exclude=_NOT_IN_BODY)
         try:
             await self.api.call(
                 "submission",

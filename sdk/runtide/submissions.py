@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     gate: Gate | str
     skip_if_ready: bool
     wait_until: datetime | None
+    plan_id: UUID | str | None
     command_id: str | None
     via: Via | None
 

@@ -1,21 +1,29 @@
-"""`/v1/instances` and `/v1/lineage`: what there is, how fresh it is, and who reads whom."""
+"""`/v1/instances`, `/v1/lineage`, `/v1/plan`, `/v1/why`, `/v1/decisions`: what there is, who reads whom, what a run
+would do, and why it is so.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_json
 from runtide_schemas import instances as wire
 from runtide_schemas.message import reason_of
-from runtide_schemas.vocabulary import NAME_PATTERN, Code, InstanceType, instance_id_of
+from runtide_schemas.vocabulary import FLOW_KIND_ALIASES, NAME_PATTERN, Code, FlowKind, InstanceType, instance_id_of
 
 from services.lineage import handlers, translation
-from services.lineage.domain import view
+from services.lineage.domain import plan, recursive, view
 from services.lineage.domain.definition import Rejected
-from services.lineage.domain.world import World
+from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.world import Instance, World
+from services.lineage.explaining import Explaining
+from services.lineage.planning import Stored, shown
+from services.lineage.reading import Reading
 from shared.auth import Caller
 from shared.http import Ctx, Problem, not_found, requires
 
@@ -148,9 +156,7 @@ async def list_instances(
 async def get_instance(ctx: Ctx, caller: Reader, instance: str) -> dict[str, Any]:
     """By name or id: the last snapshot."""
     world, now = await _world(ctx, caller)
-    known = world.instances.get(instance_id_of(caller.tenant, instance))
-    if known is None:
-        raise not_found("instance", instance)
+    known = _known(world, caller, instance)
     return {**translation.snapshot_of(known, world).model_dump(mode="json"), "as_of": now}
 
 
@@ -161,15 +167,15 @@ async def get_lineage(
     instance: str,
     direction: Literal["both", "upstream", "downstream"] = "both",
     max_depth: Annotated[int, Query(ge=0, le=1000)] = 1,
-) -> dict[str, Any]:
+) -> Response:
     """The graph around an instance, laid out: `layer` counts from the left, `order` from the top of a layer."""
     world, now = await _world(ctx, caller)
-    center = world.instances.get(instance_id_of(caller.tenant, instance))
-    if center is None:
-        raise not_found("instance", instance)
+    center = _known(world, caller, instance)
     nodes, edges = view.around(world, center.instance_id, direction=direction, max_depth=max_depth)
-    return {
+    body = {
         "center_id": center.instance_id,
+        "direction": direction,
+        "max_depth": max_depth,
         "nodes": [
             {
                 "id": node.instance_id,
@@ -185,6 +191,97 @@ async def get_lineage(
         "edges": [{"source": edge.source, "target": edge.target, "kind": edge.kind} for edge in edges],
         "as_of": now,
     }
+    return Response(to_json(body), media_type="application/json")  # of a thousand nodes FastAPI takes 60 ms
+
+
+class PlanBody(_Strict):
+    """What a recursive request would ask for."""
+
+    instance: str = Field(description="name or id")
+    flow_kind: str | None = None
+    skip_if_ready: bool = False
+
+
+@router.post("/plan", status_code=201)
+async def post_plan(ctx: Ctx, caller: Reader, body: PlanBody) -> dict[str, Any]:
+    """What a recursive request would do now: who runs in which order, who does not and why, and what follows. It is
+    kept, so that a request with its `plan_id` runs this or nothing.
+    """
+    async with ctx.reading() as store:
+        loaded = await store.read(caller.tenant)
+    world, now = loaded.world, ctx.clock()
+    known = _known(world, caller, body.instance)
+    target = _target_of(known, _flow_of(known, body.flow_kind))
+    others = recursive.coming(world, loaded.requests.values())
+    async with ctx.engine.connect() as conn:
+        seconds = await Reading(conn).seconds(caller.tenant, [target, *world.graph.above(target)])
+    made = plan.make(world, target, skip_if_ready=body.skip_if_ready, others=others, seconds=seconds)
+    row = Stored(uuid4(), caller.tenant, caller.actor, now, known, body.skip_if_ready, made).row()
+    async with ctx.unit_of_work() as work:
+        await work.store.save_plan(row)
+    return shown(row)
+
+
+@router.get("/plan/{plan_id}")
+async def get_plan(ctx: Ctx, caller: Reader, plan_id: UUID) -> dict[str, Any]:
+    """A plan as it was shown."""
+    async with ctx.engine.connect() as conn:
+        row = await Reading(conn).plan(caller.tenant, plan_id)
+    if row is None:
+        raise not_found("plan", plan_id)
+    return shown(row)
+
+
+@router.get("/why/{instance}")
+async def get_why(
+    ctx: Ctx, caller: Reader, instance: str, at: AwareDatetime | None = None, flow_kind: str | None = None
+) -> dict[str, Any]:
+    """The chain of events from the root cause to what the instance shows, now or at a past instant."""
+    world, now = await _world(ctx, caller)
+    known = _known(world, caller, instance)
+    kind = _flow_of(known, flow_kind)
+    async with ctx.engine.connect() as conn:
+        explaining = Explaining(Reading(conn), world, min(at, now) if at else now, is_past=at is not None and at < now)
+        return {**await explaining.explain(known, kind), "as_of": now}
+
+
+@router.get("/decisions/{run_id}")
+async def get_decisions(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """Every answer of the gate to a request, oldest first: what was said, and what was seen when it was said."""
+    async with ctx.engine.connect() as conn:
+        found = await Reading(conn).decisions(caller.tenant, run_id)
+    if not found:
+        raise not_found("decision on request", run_id)
+    return {"run_id": run_id, "decisions": found, "as_of": ctx.clock()}
+
+
+def _known(world: World, caller: Caller, instance: str) -> Instance:
+    known = world.instances.get(instance_id_of(caller.tenant, instance))
+    if known is None:
+        raise not_found("instance", instance)
+    return known
+
+
+def _target_of(instance: Instance, kind: FlowKind | None) -> FlowKey:
+    """The flow that a plan is of: the named one, else the only one."""
+    if instance.retired_at is not None:
+        said = f"{instance.name} is retired; registering it again revives it"
+        raise Problem(409, Code.INSTANCE_RETIRED, "The instance is retired", said)
+    if kind is None and len(instance.flows) > 1:
+        has = ", ".join(flow.kind for flow in instance.flows)
+        raise Problem(422, Code.UNKNOWN_FLOW, "Which flow?", f"{instance.name} has several flows, name one: {has}")
+    return FlowKey(instance.instance_id, kind or instance.flows[0].kind)
+
+
+def _flow_of(instance: Instance, text: str | None) -> FlowKind | None:
+    """The flow that is meant, by its short word too; None where none is named."""
+    if text is None:
+        return None
+    flow = instance.flow(next((kind for kind in FlowKind if FLOW_KIND_ALIASES.get(text, text) == kind), None))
+    if flow is None:
+        has = ", ".join(flow.kind for flow in instance.flows)
+        raise Problem(404, Code.UNKNOWN_FLOW, "No such flow", f"{instance.name} has no flow {text!r}; it has: {has}")
+    return flow.kind
 
 
 async def _world(ctx: Ctx, caller: Caller) -> tuple[World, datetime]:

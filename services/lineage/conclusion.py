@@ -6,23 +6,26 @@ Store first, propagate, then announce: all of it in the caller's transaction, un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from runtide_schemas.commands import SubmitRun
 from runtide_schemas.message import LIST_LIMIT, Message
-from runtide_schemas.vocabulary import InstanceStatus
+from runtide_schemas.vocabulary import Gate, InstanceStatus
 
 from services.lineage import backfills, translation
-from services.lineage.domain import gate
+from services.lineage.domain import approval, gate, recursive
+from services.lineage.domain.approval import Approved
 from services.lineage.domain.gate import Decision, Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
 from services.lineage.domain.staleness import Ask, Restated, Root, blamed, is_to_refresh, restate
 from services.lineage.domain.world import Cause, Instance, World, changed_copy
+from services.lineage.history import events_of
 from services.lineage.mirror import Loaded
 from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
@@ -42,11 +45,11 @@ _ACTIONS = {
 class Change:
     """What a batch did to one tenant so far. `requests`: without end, oldest first; those undecided are decided now.
     `said`: instance → what a command made of it (`instance.registered | retired`) and whose it was. `because`: run or
-    instance → the message to blame. `freed`: flows of which a run ended or was admitted. `look_again`: all that waits
-    is decided anew. `due`: instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told
-    anew, or confirm another version than before; `settled`: the flows that were given the facts of their past;
-    `declared`: the new restatements; `most_dates`: of one backfill that is decided now. The `open_runs` of its worlds
-    are its own, and change in place.
+    instance → the message to blame. `plans`: those that its waiting requests run. `freed`: flows of which a run ended
+    or was admitted, or that somebody no longer waits to run. `look_again`: all that waits is decided anew. `due`:
+    instances whose row of `DATE` was taken. `touched`: the versions of attempts that were told anew, or confirm another
+    version than before; `settled`: the flows that were given the facts of their past; `declared`: the new restatements;
+    `most_dates`: of one backfill that is decided now. The `open_runs` of its worlds are its own, and change in place.
     """
 
     stored: Loaded
@@ -55,6 +58,7 @@ class Change:
     roots: dict[FlowKey, Root] = field(default_factory=dict)
     said: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     because: dict[UUID, Received[Any]] = field(default_factory=dict)
+    plans: dict[UUID, Approved] = field(default_factory=dict)
     freed: set[FlowKey] = field(default_factory=set)
     look_again: bool = False
     due: set[UUID] = field(default_factory=set)
@@ -75,11 +79,17 @@ class Change:
             self.put(gate.ended(request, how))
 
     def put(self, request: Request) -> None:
-        """The request as it is now; an admission counts, an end frees its place."""
+        """The request as it is now; an admission counts, an end frees its place, and whoever asked for it or waits for
+        it looks again.
+        """
         before = self.requests.get(request.run_id)
         if request.state is not State.PARKED and request.due_at is not None:
             request = replace(request, due_at=None)
         self.requests[request.run_id] = request
+        if request.state is State.ENDED:
+            self._tell(request)
+            if before is not None and before.state.is_waiting:
+                self.freed.add(gate.flow_asked(self.world, request))
         admitted_before = before is not None and before.state is State.ADMITTED
         if admitted_before or request.state is State.ADMITTED:
             key = FlowKey(request.instance_id, request.kind)
@@ -90,6 +100,12 @@ class Change:
             if now != runs:
                 open_runs[key] = now
                 self.freed.add(key)
+
+    def _tell(self, ended: Request) -> None:
+        """The recursive request that asked for this one knows how it ended."""
+        asking = self.requests.get(ended.parent_run_id) if ended.parent_run_id else None
+        if asking is not None and asking.state is not State.ENDED:
+            self.requests[asking.run_id] = recursive.told(asking, ended)
 
 
 @dataclass(slots=True)
@@ -108,6 +124,10 @@ class Outcome:
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
     """The answers per tenant; then one save per table, then what is to be said, in order."""
+    for change in changes:
+        planned = {request.plan_id for request in _waiting(change) if request.plan_id is not None}
+        if planned:
+            change.plans = await work.store.plans(change.world.tenant, planned)
     outcomes = [outcome_of(change, work) for change in changes]
     for change, outcome in zip(changes, outcomes, strict=True):
         await backfills.go_on(change, outcome, work)
@@ -120,8 +140,10 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
 async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Work[LineageStore]) -> None:
     """Store what moved, and count the tenants of which anything did."""
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
-    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests])
+    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
+    pairs = zip(changes, outcomes, strict=True)
+    await work.store.save_events([row for change, outcome in pairs for row in _events(change, outcome, work)])
     changed = [
         Loaded.of(change.world, change.requests.values())
         for change, outcome in zip(changes, outcomes, strict=True)
@@ -129,6 +151,14 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     ]
     if changed:
         work.after_commit(await work.store.advance(changed))
+
+
+def _events(change: Change, outcome: Outcome, work: Work[LineageStore]) -> Iterator[dict[str, Any]]:
+    """What the announced snapshots say anew, with the message by which it came."""
+    for before, after in outcome.announced:
+        source = _source(change, after.instance_id, outcome.restated.causes.get(after.instance_id))
+        message_id = source.id if source else None
+        yield from events_of(before, after, outcome.restated, message_id=message_id, at=work.now)
 
 
 def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
@@ -227,13 +257,16 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
     )
 
 
+def _source(change: Change, instance_id: UUID, cause: Cause | None) -> Received[Any] | None:
+    """The message by which an instance moved; None: by the clock, or over HTTP."""
+    known = change.because.get(cause.run_id or cause.instance_id) if cause is not None else None
+    return known or change.because.get(instance_id)
+
+
 def _announcements(
     change: Change, before: Instance | None, after: Instance
 ) -> Iterator[tuple[Message, Received[Any] | None]]:
-    cause = after.cause
-    blamed = change.because.get(after.instance_id)
-    if cause is not None:
-        blamed = change.because.get(cause.run_id or cause.instance_id) or blamed
+    blamed = _source(change, after.instance_id, after.cause)
     yield translation.snapshot_of(after, change.world), blamed
     actions = []
     if after.instance_id in change.said:
@@ -259,43 +292,89 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     if run_id not in change.requests:
         change.requests[run_id] = translation.request_for(command, run_id, work.now)
         outcome.messages.append((command, None))
-        assert command.command_id is not None
-        work.schedule(ASK_AGAIN, translation.ask_ref(command.tenant, command.command_id), work.now + PATIENCE)
+        _ask_again(command, work)
+
+
+def _ask_again(command: SubmitRun, work: Work[LineageStore]) -> None:
+    """Once more, if submission does not announce it."""
+    assert command.command_id is not None
+    work.schedule(ASK_AGAIN, translation.ask_ref(command.tenant, command.command_id), work.now + PATIENCE)
 
 
 def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
-    """Oldest first, and the children of backfills after all others; each admission counts for those after it. More
-    than a portion goes on in the next transaction, so that no batch holds its tenants for long.
+    """Oldest first, and the children of backfills after all others; each admission counts for those after it. A
+    recursive request also looks at what becomes of those after it, and is asked again. More than a portion goes on in
+    the next transaction, so that no batch holds its tenants for long.
     """
-    said = 0
-    for request in _to_decide(change, outcome):
-        decision = gate.decide(change.world, request, now=work.now)
-        if not gate.is_news(request, decision):
-            if isinstance(decision, gate.Parked) and decision.due_at != request.due_at:
-                change.put(replace(request, due_at=decision.due_at))
-            continue
-        if said == PORTION:
-            work.schedule(DECIDE, change.world.tenant, work.now)
-            break
-        said += 1
-        answered = gate.answered(request, decision)
-        message = translation.decision_message(request, decision, answered.number, work.now)
-        outcome.messages.append((message, change.because.get(request.run_id)))
-        outcome.decisions.append(decision_row(request, message, change.world, work.now, decision))
-        change.put(answered)
-        if isinstance(decision, gate.Admitted):
-            _keep_admission(change, decision.target.flow, outcome, work)
+    waiting, said = _to_decide(change, outcome), 0
+    while waiting:
+        change.freed = set()
+        for request in waiting:
+            if said == PORTION:
+                work.schedule(DECIDE, change.world.tenant, work.now)
+                return
+            said += _decide(change, change.requests[request.run_id], outcome, work)
+        waiting = [r for r in _gated_by(change, change.freed) if r.gate is Gate.RECURSIVE and r.state is State.PARKED]
+
+
+def _decide(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> bool:
+    """Whether there was anything to say."""
+    decision = gate.decide(change.world, request, now=work.now)
+    if request.gate is Gate.RECURSIVE:
+        others = recursive.coming(change.world, (r for r in change.requests.values() if r.run_id != request.run_id))
+        approved = change.plans.get(request.plan_id) if request.plan_id else None
+        request = recursive.served(request, decision)
+        refused = approval.broken(change.world, request, decision, approved, others)
+        decision = refused or recursive.decided(change.world, request, decision, others)
+        decision = approval.within(change.world, decision, approved)
+        request = _ask_above(change, request, decision, outcome, work)
+    if not gate.is_news(request, decision):
+        if isinstance(decision, gate.Parked) and decision.due_at != request.due_at:
+            change.put(replace(request, due_at=decision.due_at))
+        return False
+    answered = gate.answered(request, decision)
+    message = translation.decision_message(request, decision, answered.number, work.now)
+    outcome.messages.append((message, change.because.get(request.run_id)))
+    outcome.decisions.append(decision_row(request, message, change.world, work.now, decision))
+    change.put(answered)
+    if isinstance(decision, gate.Admitted):
+        _keep_admission(change, decision.target.flow, outcome, work)
+    return True
 
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
-    """What is undecided, and what waits on anything that moved; backfills themselves go on in `backfills.go_on`."""
-    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
-    waiting.sort(key=lambda request: request.is_of_backfill)
-    if change.look_again or not waiting:
-        return waiting
+    """What is undecided, and what waits on anything that moved."""
+    if change.look_again:
+        return _waiting(change)
     moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
-    touched = change.world.graph.gated_by({*moved, *change.freed})
+    return _gated_by(change, {*moved, *change.freed})
+
+
+def _gated_by(change: Change, moved: Set[FlowKey]) -> list[Request]:
+    """What is undecided, and what waits on any of these."""
+    waiting = _waiting(change)
+    touched = change.world.graph.gated_by(moved) if waiting else moved
     return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
+
+
+def _waiting(change: Change) -> list[Request]:
+    """Backfills themselves are not among them: they go on in `backfills.go_on`."""
+    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
+    return sorted(waiting, key=lambda request: request.is_of_backfill)
+
+
+def _ask_above(
+    change: Change, request: Request, decision: Decision, outcome: Outcome, work: Work[LineageStore]
+) -> Request:
+    """Ask for what the decision names; the request remembers it."""
+    for key in decision.asks if isinstance(decision, gate.Parked) else ():
+        command, run_id = translation.recursive_submission_of(request, key)
+        request = replace(request, asked=(*request.asked, recursive.Asked(key, run_id)))
+        change.requests.setdefault(run_id, translation.request_for(command, run_id, work.now))
+        outcome.messages.append((command, change.because.get(request.run_id)))
+        _ask_again(command, work)
+    change.requests[request.run_id] = request
+    return request
 
 
 def _asks_instead(change: Change) -> Iterator[Ask]:

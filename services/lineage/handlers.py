@@ -175,14 +175,17 @@ async def on_deadlines(due: Sequence[Due], work: LineageWork) -> None:
 async def on_asks_unheard(due: Sequence[Due], work: LineageWork) -> None:
     """Ask once more for what submission has not announced: the same command, so that it stays one request."""
     run_ids = {one.ref: translation.run_of_ask(one.ref) for one in due}
-    requests = await work.store.requests(run_ids.values())
-    unheard = [ref for ref, run_id in run_ids.items() if run_id in requests and requests[run_id].state is State.ASKED]
+    known = await work.store.requests(run_ids.values())
+    unheard = {ref: known[id] for ref, id in run_ids.items() if id in known and known[id].state is State.ASKED}
     changes = await _loaded({translation.tenant_of_ask(ref) for ref in unheard}, work)
-    for ref in unheard:
-        if translation.is_of_backfill(ref):
-            command = await backfills.asked_again(changes[translation.tenant_of_ask(ref)], ref, work)
-        else:
-            command = translation.asked_again(ref)
+    for ref, asked in unheard.items():
+        change = changes[translation.tenant_of_ask(ref)]
+        asking = change.requests.get(asked.parent_run_id) if asked.parent_run_id else None
+        command = (
+            await backfills.asked_again(change, ref, work)
+            if translation.is_of_backfill(ref)
+            else translation.asked_again(ref, asked, on_behalf_of=asking.actor if asking else None)
+        )
         if command is not None:
             work.publish(command)
             work.schedule(ASK_AGAIN, ref, work.now + PATIENCE)

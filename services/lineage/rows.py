@@ -32,6 +32,7 @@ from services.lineage.domain.backfill import Range
 from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.recursive import Asked
 from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
@@ -566,6 +567,10 @@ def request_of(row: Row) -> Request:
         ended_as=row["ended_as"],
         due_at=row["due_at"],
         stands_for=row["stands_for"],
+        actor=row["actor"],
+        parent_run_id=row["parent_run_id"],
+        plan_id=row["plan_id"],
+        asked=tuple(_asked_of(one) for one in row["asked"]),
     )
 
 
@@ -582,7 +587,12 @@ def _range_of(stored: Mapping[str, Any]) -> Range:
     )
 
 
-def request_row(request: Request) -> dict[str, Any]:
+def _asked_of(stored: Mapping[str, Any]) -> Asked:
+    key = FlowKey(UUID(stored["instance_id"]), FlowKind(stored["flow_kind"]))
+    return Asked(key, UUID(stored["run_id"]), stored["ended_as"])
+
+
+def request_row(request: Request, now: datetime) -> dict[str, Any]:
     return {
         "run_id": request.run_id,
         "tenant": request.tenant,
@@ -604,4 +614,12 @@ def request_row(request: Request) -> dict[str, Any]:
         "ended_as": request.ended_as,
         "due_at": request.due_at,
         "stands_for": request.stands_for,
+        "ended_at": now if request.state is State.ENDED else None,
+        "actor": request.actor,
+        "parent_run_id": request.parent_run_id,
+        "plan_id": request.plan_id,
+        "asked": [
+            {"instance_id": key.instance_id, "flow_kind": key.kind, "run_id": run_id, "ended_as": ended_as}
+            for key, run_id, ended_as in ((one.flow, one.run_id, one.ended_as) for one in request.asked)
+        ],
     }

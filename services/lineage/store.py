@@ -12,11 +12,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from runtide_schemas.vocabulary import FlowKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.lineage import rows
 from services.lineage.backfill_dates import BackfillDates
 from services.lineage.calendar_store import CalendarStore
+from services.lineage.domain.approval import Approved
 from services.lineage.domain.endings import Completion, Past, Run
 from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
@@ -257,9 +259,12 @@ class LineageStore(CalendarStore):
                 rows=rows.dumps(edges),
             )
 
-    async def save_requests(self, requests: Collection[Request]) -> None:
-        batch = [{**rows.request_row(request), "revision": self._next_revision(request.tenant)} for request in requests]
-        await self._upsert("open_requests", ("run_id",), batch)
+    async def save_requests(self, requests: Collection[Request], *, now: datetime) -> None:
+        """One that has ended keeps the time at which that was saved first."""
+        batch = [
+            {**rows.request_row(request, now), "revision": self._next_revision(request.tenant)} for request in requests
+        ]
+        await self._upsert("open_requests", ("run_id",), batch, kept="ended_at")
 
     async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
         if decisions:
@@ -267,6 +272,43 @@ class LineageStore(CalendarStore):
                 self._conn,
                 "insert into decisions select * from jsonb_populate_recordset(null::decisions, cast(:rows as jsonb))",
                 rows=rows.dumps(decisions),
+            )
+
+    async def save_plan(self, row: Mapping[str, Any]) -> None:
+        await execute(
+            self._conn,
+            "insert into plans select * from jsonb_populate_recordset(null::plans, cast(:rows as jsonb))",
+            rows=rows.dumps([row]),
+        )
+
+    async def plans(self, tenant: str, plan_ids: Collection[UUID]) -> dict[UUID, Approved]:
+        """Those that this tenant has."""
+        found = await fetch(
+            self._conn,
+            """
+            select plan_id, instance_id, kind, skip_if_ready, promises from plans
+            where tenant = :tenant and plan_id = any(cast(:ids as uuid[]))
+            """,
+            tenant=tenant, ids=list(plan_ids),
+        )  # fmt: skip
+        return {
+            row["plan_id"]: Approved(
+                FlowKey(row["instance_id"], FlowKind(row["kind"])), row["skip_if_ready"], row["promises"]
+            )
+            for row in found
+        }
+
+    async def save_events(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """What snapshots said anew, appended."""
+        if events:
+            columns = ", ".join(events[0])
+            await execute(
+                self._conn,
+                f"""
+                insert into status_events ({columns})
+                select {columns} from jsonb_populate_recordset(null::status_events, cast(:rows as jsonb))
+                """,
+                rows=rows.dumps(events),
             )
 
     async def newly_refused(self, activity_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
@@ -284,11 +326,18 @@ class LineageStore(CalendarStore):
         )  # fmt: skip
         return {row["activity_id"] for row in found}
 
-    async def _upsert(self, table: str, key: tuple[str, ...], batch: Sequence[Mapping[str, Any]]) -> None:
+    async def _upsert(
+        self, table: str, key: tuple[str, ...], batch: Sequence[Mapping[str, Any]], *, kept: str | None = None
+    ) -> None:
+        """`kept`: a column that stays as it was first set."""
         if not batch:
             return
         columns = list(batch[0])
-        changes = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+        changes = ", ".join(
+            f"{name} = coalesce({table}.{name}, excluded.{name})" if name == kept else f"{name} = excluded.{name}"
+            for name in columns
+            if name not in key
+        )
         await execute(
             self._conn,
             f"""

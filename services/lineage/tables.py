@@ -4,6 +4,7 @@
 `versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
 what was asked and answered; `backfill_dates` are the dates of backfills that have no end yet. `restatements` and
 `superseded_versions` are what was declared wrong, `version_reads` who read what, and `taints` what follows from them.
+`status_events` are what was announced, for as long as it is kept.
 """
 
 from sqlalchemy import (
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Identity,
     Index,
     Integer,
     Interval,
@@ -194,6 +196,11 @@ open_requests = Table(
     Column("number", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("asked_at", _AT, nullable=False),
+    Column("actor", Text),
+    Column("parent_run_id", Uuid),  # the request that asked for this one
+    Column("plan_id", Uuid),
+    Column("asked", JSONB, nullable=False, server_default=text("'[]'")),  # what this recursive one asked for
+    Column("ended_at", _AT),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),
     Column("trigger", Text, nullable=False, server_default=text("'manual'")),
     Column("backfill", JSONB),
@@ -203,6 +210,7 @@ open_requests = Table(
     Column("stands_for", Text),  # the change that would have asked, had this one not waited
     postgresql_with=_HOT,
 )  # fmt: skip
+Index("open_requests_of_instance", open_requests.c.instance_id, open_requests.c.asked_at)
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))
 
 backfill_dates = Table(
@@ -228,6 +236,46 @@ decisions = Table(
     Column("seen", JSONB, nullable=False),  # flow → status and version, as they were
 )  # fmt: skip
 Index("decisions_last", decisions.c.run_id, unique=True, postgresql_where=text("answer <> 'request.parked'"))
+
+status_events = Table(
+    "status_events", metadata,
+    Column("event_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", _AT, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # of the snapshot that said it
+    Column("old_status", Text),
+    Column("status", Text, nullable=False),
+    Column("old_freshness", Text),
+    Column("freshness", Text, nullable=False),
+    Column("rule", Integer, nullable=False),
+    Column("reason", Text),
+    Column("old_version_id", Uuid),
+    Column("version_id", Uuid),
+    Column("open_run_id", Uuid),
+    Column("run_id", Uuid),  # of the root cause
+    Column("above_instance_id", Uuid),  # the flow by which it came; null: it began here
+    Column("above_kind", Text),
+    Column("message_id", Text),
+    UniqueConstraint("instance_id", "kind", "seq", name="status_events_of_flow"),
+)  # fmt: skip
+Index("status_events_age", status_events.c.at)
+
+plans = Table(
+    "plans", metadata,
+    Column("plan_id", Uuid, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("as_of", _AT, nullable=False),
+    Column("instance_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("skip_if_ready", Boolean, nullable=False),
+    Column("content", JSONB, nullable=False),  # what was shown
+    Column("promises", JSONB, nullable=False),  # what of it must still be true when it is run
+    Column("digest", Text, nullable=False),  # of the promises
+)  # fmt: skip
+Index("plans_age", plans.c.as_of)
 
 refusals = Table(
     "refusals", metadata,

@@ -25,7 +25,6 @@ from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
 from runtide_schemas.runs import RunStatusChanged
 from runtide_schemas.vocabulary import (
     RUNTIDE,
-    FlowKind,
     FlowStatus,
     Gate,
     Mode,
@@ -167,6 +166,9 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         mode=message.mode or Mode.INCREMENTAL,
         seq=message.seq,
         backfill=_range_of(message),
+        actor=message.actor,
+        parent_run_id=message.parent_run_id,
+        plan_id=message.plan_id,
     )
 
 
@@ -189,17 +191,35 @@ def _range_of(message: RequestStatusChanged) -> Range | None:
 def submission_of(tenant: str, ask: Ask) -> tuple[SubmitRun, UUID]:
     """The command that asks for an automatic refresh, and the id of its run. The same change asks under the same id."""
     command_id = f"upstream/{ask.flow.instance_id}/{ask.flow.kind}/{ask.ref}"
-    command = SubmitRun(
+    return _own_submission(tenant, command_id, ask.flow), run_id_of(tenant, command_id)
+
+
+def recursive_submission_of(request: Request, above: FlowKey) -> tuple[SubmitRun, UUID]:
+    """The command by which a recursive request asks for a flow above it, and the id of its run; numbered from its
+    second time on.
+    """
+    before = sum(one.flow == above for one in request.asked)
+    again = f"/{before + 1}" if before else ""
+    command_id = f"recursive/{request.run_id}/{above.instance_id}/{above.kind}{again}"
+    command = _own_submission(request.tenant, command_id, above, request.run_id, request.actor)
+    return command, run_id_of(request.tenant, command_id)
+
+
+def _own_submission(
+    tenant: str, command_id: str, flow: FlowKey, parent_run_id: UUID | None = None, on_behalf_of: str | None = None
+) -> SubmitRun:
+    return SubmitRun(
         command_id=command_id,
         tenant=tenant,
         actor=SYSTEM,
-        instance=str(ask.flow.instance_id),
-        flow_kind=ask.flow.kind,
+        instance=str(flow.instance_id),
+        flow_kind=flow.kind,
         gate=Gate.WAIT,
         skip_if_ready=True,
         trigger=Trigger.UPSTREAM,
+        parent_run_id=parent_run_id,
+        on_behalf_of=on_behalf_of,
     )
-    return command, run_id_of(tenant, command_id)
 
 
 def ask_ref(tenant: str, command_id: str) -> str:
@@ -220,10 +240,12 @@ def is_of_backfill(ref: str) -> bool:
     return ref.split("/", 2)[1] == Trigger.BACKFILL
 
 
-def asked_again(ref: str) -> SubmitRun:
-    """The command for an automatic refresh behind such a name, the same as it was."""
-    tenant, _, instance_id, kind, change = ref.split("/", 4)
-    return submission_of(tenant, Ask(FlowKey(UUID(instance_id), FlowKind(kind)), change))[0]
+def asked_again(ref: str, asked: Request, *, on_behalf_of: str | None) -> SubmitRun:
+    """The command behind such a name, the same as it was."""
+    tenant, _, command_id = ref.partition("/")
+    return _own_submission(
+        tenant, command_id, FlowKey(asked.instance_id, asked.kind), asked.parent_run_id, on_behalf_of
+    )
 
 
 def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
@@ -240,6 +262,8 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
         asked_at=now,
         trigger=command.trigger,
         state=State.ASKED,
+        actor=command.actor,
+        parent_run_id=command.parent_run_id,
     )
 
 

@@ -110,6 +110,8 @@ def snapshot(request: Request, *, at: datetime) -> RequestStatusChanged:
         parent_run_id=request.parent_run_id,
         backfill=Backfill.model_validate(request.backfill, strict=False) if request.backfill else None,
         progress=Progress.model_validate(request.progress, strict=False) if request.progress else None,
+        plan_id=request.plan_id,
+        on_behalf_of=request.on_behalf_of,
         occurred_at=at,
         seq=request.seq,
     )

@@ -55,6 +55,7 @@ class SubmitBody(BaseModel):
     skip_if_ready: bool = False
     wait_until: str | None = None
     backfill: BackfillBody | None = None
+    plan_id: str | None = None
     command_id: str | None = None
 
 
@@ -99,9 +100,11 @@ async def submit(
 @router.get("")
 async def listing(
     ctx: Ctx, caller: Reader, status: Annotated[list[str] | None, Query()] = None, instance: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50, cursor: str | None = None, parent_run_id: UUID | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The newest first. `status` may be given several times, or with commas."""
+    """The newest first. `status` may be given several times, or with commas; `parent_run_id`: those that lineage asked
+    for that one.
+    """
     statuses = [part for given in status or [] for part in given.split(",") if part]
     unknown = sorted(set(statuses) - set(RequestStatus))
     if unknown:
@@ -111,6 +114,7 @@ async def listing(
         found = await store.page(
             caller.tenant, statuses=statuses, limit=limit, after=read_cursor(cursor),
             instance_id=UUID(str(instance_id_of(caller.tenant, instance))) if instance else None,
+            parent_run_id=parent_run_id,
         )  # fmt: skip
     following = cursor_after(found[-1][0], found[-1][2].run_id) if len(found) == limit else None
     return {"requests": [_shown(request, at) for _, at, request in found], "cursor": following, "as_of": now}
@@ -161,7 +165,8 @@ def _status_code(request: Request, *, repeated: bool) -> int:
     if request.status is RequestStatus.REFUSED:
         code = request.code or Code.INVALID_COMMAND
         status = {Code.UPSTREAM_NOT_READY: 409, Code.UPSTREAM_FAILED: 409, Code.INSTANCE_RETIRED: 409,
-                  Code.UNKNOWN_INSTANCE: 404, Code.UNKNOWN_FLOW: 404}.get(code, 422)  # fmt: skip
+                  Code.PLAN_CHANGED: 409, Code.UNKNOWN_INSTANCE: 404, Code.UNKNOWN_FLOW: 404,
+                  Code.UNKNOWN_PLAN: 404}.get(code, 422)  # fmt: skip
         raise Problem(
             status, code, "The request was refused", request.message or "", run_id=str(request.run_id),
             blocking_resources=list(request.blockers), blockers_total=request.blockers_total,

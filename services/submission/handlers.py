@@ -8,7 +8,7 @@ from uuid import UUID
 
 from runtide_schemas.commands import CancelRun, InvalidSubmission, SubmitRun
 from runtide_schemas.decisions import Decision
-from runtide_schemas.vocabulary import COMMAND_ID_MAX_LENGTH, RequestStatus, Trigger, run_id_of
+from runtide_schemas.vocabulary import COMMAND_ID_MAX_LENGTH, Gate, RequestStatus, Trigger, run_id_of
 
 from services.submission.announcing import announce, announce_with_answers, answer_of, refuse
 from services.submission.domain import request as requests
@@ -97,11 +97,13 @@ def asked_by(message: Submission, *, command_id: str) -> Asked:
     lineages = message.actor == SYSTEM_LINEAGE
     return Asked(
         command_id, message.digest, message.instance_id, message.instance_name, message.actor,
-        flow_kind=message.flow_kind, mode=message.mode, parameters=message.parameters, gate=message.gate,
+        flow_kind=message.flow_kind, mode=message.mode, parameters=message.parameters,
+        gate=Gate.RECURSIVE if message.plan_id else message.gate, plan_id=message.plan_id,
         skip_if_ready=message.skip_if_ready, wait_until=message.wait_until,
         trigger=message.trigger if lineages else Trigger.MANUAL,
         parent_run_id=message.parent_run_id if lineages else None,
         backfill=message.backfill.model_dump(mode="json") if message.backfill else None,
+        on_behalf_of=message.on_behalf_of if lineages else None,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _FIELDS = tuple(field.name for field in fields(Request))
 _CHANGING = tuple(name for name in _FIELDS if name not in ("tenant", "run_id"))
 _TYPES = {
     **dict.fromkeys(_FIELDS, "text"),
-    **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id", "parent_run_id"), "uuid"),
+    **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id", "plan_id", "parent_run_id"), "uuid"),
     **dict.fromkeys(("seq", "decision_number", "blockers_total"), "int"),
     **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead", "backfill", "progress"), "jsonb"),
     **dict.fromkeys(("wait_until", "cancel_requested_at"), "timestamptz"),
@@ -87,8 +87,8 @@ class SubmissionStore:
         return _request(row) if row is not None else None
 
     async def page(
-        self, tenant: str, *, statuses: Sequence[str], instance_id: UUID | None, limit: int,
-        after: tuple[datetime, UUID] | None,
+        self, tenant: str, *, statuses: Sequence[str], instance_id: UUID | None, parent_run_id: UUID | None,
+        limit: int, after: tuple[datetime, UUID] | None,
     ) -> list[tuple[datetime, datetime, Request]]:  # fmt: skip
         """(requested at, changed at, request), the newest first."""
         c = requests.c
@@ -97,6 +97,8 @@ class SubmissionStore:
             query = query.where(c.status.in_(statuses))
         if instance_id is not None:
             query = query.where(c.instance_id == instance_id)
+        if parent_run_id is not None:
+            query = query.where(c.parent_run_id == parent_run_id)
         if after is not None:
             query = query.where(or_(c.requested_at < after[0], and_(c.requested_at == after[0], c.run_id > after[1])))
         query = query.order_by(c.requested_at.desc(), c.run_id).limit(limit)

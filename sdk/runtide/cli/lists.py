@@ -1,17 +1,18 @@
-"""`runtide requests`, `runs`, `run`, `instances` and `lineage`: what the services know, over HTTP."""
+"""`runtide requests`, `runs`, `run` and `instances`: what the services know, over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from runtide_schemas.vocabulary import RequestStatus, RunStatus, RunType
 
 from runtide.cli.output import Output, moment
-from runtide.cli.session import Exit, Json, Limit, rows_of, suggestion, with_client
+from runtide.cli.session import Exit, Json, Limit, rows_of, with_client
 from runtide.client import Runtide
-from runtide.errors import NotFound
+from runtide.errors import ApiError, NotFound, Unavailable
 
 Cursor = Annotated[str | None, typer.Option(help="Where the previous page ended.")]
 Instance = Annotated[str | None, typer.Option(help="Only of this instance (name or id).")]
@@ -20,6 +21,9 @@ Instance = Annotated[str | None, typer.Option(help="Only of this instance (name 
 def requests(
     status: Annotated[RequestStatus | None, typer.Option(help="Only these.")] = None,
     instance: Instance = None,
+    of: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those that were asked for this recursive request.")
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
     as_json: Json = False,
@@ -28,7 +32,7 @@ def requests(
     out = Output(as_json=as_json)
 
     async def command(client: Runtide) -> Exit | None:
-        body = await client.requests(limit=limit, cursor=cursor, status=status, instance=instance)
+        body = await client.requests(limit=limit, cursor=cursor, status=status, instance=instance, parent_run_id=of)
         columns = (
             "run_id",
             "instance_name",
@@ -81,12 +85,15 @@ def run(run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.
             if error.code != "NOT_A_RUN_YET" and not client.settings.has("submission"):
                 raise
             body = await client.api.get("submission", f"/v1/requests/{attached.id}")
+        decisions = await _decisions(client, attached.id)
+        body = {**body, "decisions": decisions} if decisions else body
         if as_json:
             out.json(body)
             return None
         out.fields({name: value for name, value in body.items() if not isinstance(value, dict | list)})
         for name in ("parameters", "metrics", "artifacts", "input_versions", "error", "blockers"):
             _section(out, name, body.get(name))
+        _section(out, "decisions", [_decision(one) for one in decisions])
         return None
 
     with_client(out, command)
@@ -119,31 +126,6 @@ def instances(limit: Limit = 200, cursor: Cursor = None, as_json: Json = False) 
     with_client(out, command)
 
 
-def lineage(
-    instance: Annotated[str, typer.Argument(help="Name or id of the instance.")],
-    direction: Annotated[str, typer.Option(help="upstream, downstream or both.")] = "both",
-    depth: Annotated[int, typer.Option(min=1, max=50, help="How many edges away.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """What an instance reads, and who reads it."""
-    out = Output(as_json=as_json)
-
-    async def command(client: Runtide) -> Exit | None:
-        try:
-            body = await client.lineage(instance, direction=direction, max_depth=depth)
-        except NotFound as error:
-            raise NotFound(f"{error}{await suggestion(client, instance)}", status=404, code=error.code) from None
-        if as_json:
-            out.json(body)
-            return None
-        nodes = rows_of(body, "nodes")
-        rows = [(node.get("name"), node.get("direction"), node.get("status"), node.get("type")) for node in nodes]
-        out.table(("name", "direction", "status", "type"), rows, empty="nothing is connected to it")
-        return None
-
-    with_client(out, command)
-
-
 def _print(out: Output, body: dict[str, Any], name: str, columns: Sequence[str], *, empty: str) -> None:
     if out.as_json:
         out.json(body)
@@ -163,6 +145,25 @@ def _flows(row: dict[str, Any]) -> str:
 
 def _reasons(row: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(str(flow["reason"]) for flow in rows_of(row, "flows") if flow.get("reason"))) or "-"
+
+
+async def _decisions(client: Runtide, run_id: UUID) -> list[dict[str, Any]]:
+    """What the gate answered, as far as lineage can be asked."""
+    if not client.settings.has("lineage"):
+        return []
+    try:
+        return rows_of(await client.decisions(run_id), "decisions")
+    except (ApiError, Unavailable):
+        return []
+
+
+def _decision(one: dict[str, Any]) -> str:
+    """`2026-… parked: waits for prices (stale)`."""
+    said = one.get("said", {})
+    answer = str(one.get("answer", "")).removeprefix("request.")
+    blockers = ", ".join(f"{blocker.get('name')} ({blocker.get('status')})" for blocker in rows_of(said, "blockers"))
+    aside = said.get("message") or said.get("warning") or (f"waits for {blockers}" if blockers else "")
+    return f"{moment(one.get('decided_at'))} {answer}{f': {aside}' if aside else ''}"
 
 
 def _section(out: Output, name: str, value: Any) -> None:

@@ -22,6 +22,7 @@ STYLES = {
     "parked": "yellow", "stale": "yellow", "warning": "yellow", "pending": "dim", "requested": "dim",
     "failed": "red", "refused": "red", "launch_failed": "red", "error": "red", "expired": "magenta",
     "cancelled": "magenta", "retired": "dim", "not_initialized": "dim",
+    "run": "blue", "wait": "yellow", "skip": "dim", "blocked": "red",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from runtide_schemas.vocabulary import Gate, Mode, RequestStatus
+from runtide_schemas.vocabulary import Gate, Mode, RequestStatus, instance_id_of
 
 from runtide import errors
 from runtide.cli.following import follow, refused
@@ -23,7 +23,7 @@ DECISION_SECONDS = 5.0
 
 
 def submit(
-    instance: Annotated[str, typer.Argument(help="Name or id of the instance.")],
+    instance: Annotated[str | None, typer.Argument(help="Name or id of the instance; with --plan it is known.")] = None,
     flow: Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")] = None,
     param: Annotated[
         list[str] | None,
@@ -40,8 +40,11 @@ def submit(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
-            help="With --gate wait: give up then (UTC).",
+            help="With --gate wait or recursive: give up then (UTC).",
         ),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="ID", help="Run what this plan says, or nothing; see: runtide plan.")
     ] = None,
     command_id: Annotated[
         str | None, typer.Option(help="The same id again is the same run; default: a new one.")
@@ -50,18 +53,20 @@ def submit(
 ) -> None:
     """Ask for a run. Without --wait it returns once the request is decided, or after 5 seconds."""
     out = Output(as_json=as_json)
-    label = f"{instance} {flow}" if flow else instance
     submitted: list[UUID] = []
 
     async def command(client: Runtide) -> Exit | None:
+        asked = await _asked(client, instance, flow, plan, smart=smart)
+        label = f"{asked[0]} {asked[1]}" if asked[1] else asked[0]
         run = await client.submit_run(
-            instance,
-            flow,
+            asked[0],
+            asked[1],
             parameters=parameters_of(param or []),
             mode=mode,
             gate=gate,
-            skip_if_ready=smart,
+            skip_if_ready=asked[2],
             wait_until=wait_until.replace(tzinfo=UTC) if wait_until else None,
+            plan_id=plan,
             command_id=command_id,
         )
         submitted.append(run.id)
@@ -71,6 +76,20 @@ def submit(
         return await until_decided(client, run, out)
 
     with_client(out, command, on_interrupt=lambda: come_back(submitted[0] if submitted else None))
+
+
+async def _asked(
+    client: Runtide, instance: str | None, flow: str | None, plan: str | None, *, smart: bool
+) -> tuple[str, str | None, bool]:
+    """Instance, flow and whether to skip what is ready: as said, and as the plan says. Raises: InvalidCommand."""
+    if plan is None:
+        if instance is None:
+            raise errors.InvalidCommand("name an instance, or a plan with --plan")
+        return instance, flow, smart
+    body = await client.planned(plan)
+    if instance is not None and str(instance_id_of(client.tenant, instance)) != body["instance_id"]:
+        raise errors.InvalidCommand(f"plan {plan} is of {body['instance_name']}, not of {instance}")
+    return body["instance_name"], flow or body["flow_kind"], smart or body["skip_if_ready"]
 
 
 def watch_run(out: Output, run_id: str, timeout: float | None) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from runtide_schemas.vocabulary import (
@@ -31,6 +31,9 @@ from services.lineage.domain.backfill import Range
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.lateness import sessions_late
 from services.lineage.domain.world import Flow, Instance, Read, World
+
+if TYPE_CHECKING:
+    from services.lineage.domain.recursive import Asked
 
 
 class State(StrEnum):
@@ -54,7 +57,8 @@ class Request:
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
     `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
     its run, ended. `due_at`: when it is looked at again by the clock alone; `stands_for`: the change that would have
-    asked for the same flow, had this one not waited.
+    asked for the same flow, had this one not waited. `asked`: what a recursive request asked for; `parent_run_id`: the
+    request that asked for this one.
     """
 
     run_id: UUID
@@ -77,11 +81,15 @@ class Request:
     ended_as: str | None = None
     due_at: datetime | None = None
     stands_for: str | None = None
+    actor: str | None = None
+    parent_run_id: UUID | None = None
+    plan_id: UUID | None = None
+    asked: tuple[Asked, ...] = ()
 
     @property
     def waits_for_room(self) -> bool:
         """A child of a backfill is never refused because its flow is busy, also where it forces its upstreams."""
-        return self.gate is Gate.WAIT or self.trigger is Trigger.BACKFILL
+        return self.gate in (Gate.WAIT, Gate.RECURSIVE) or self.trigger is Trigger.BACKFILL
 
     @property
     def is_of_backfill(self) -> bool:
@@ -91,7 +99,7 @@ class Request:
     @property
     def is_automatic(self) -> bool:
         """A change above asked for it, nobody else."""
-        return self.trigger is Trigger.UPSTREAM
+        return self.trigger is Trigger.UPSTREAM and self.parent_run_id is None
 
     @property
     def will_refresh(self) -> bool:
@@ -132,12 +140,13 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """`due_at`: when the clock alone may change the answer."""
+    """`due_at`: when the clock alone may change the answer; `asks`: the flows that a recursive request asks for now."""
 
     target: Target
     blockers: tuple[Blocked, ...]
     wait_until: datetime | None
     due_at: datetime | None = None
+    asks: tuple[FlowKey, ...] = ()
 
     @property
     def shown(self) -> tuple[tuple[str, str], ...]:
@@ -181,13 +190,6 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
         return target
     flow = world.flow(target.flow)
     assert flow is not None
-    if request.gate is Gate.RECURSIVE:
-        return Refused(
-            Code.INVALID_COMMAND,
-            "gate 'recursive' is not available yet; allowed: strict, wait, force. "
-            "Ask again under a new command_id, for example with gate 'wait'",
-            target,
-        )
     may_have_read_old = request.is_automatic and world.open_runs.get(target.flow)
     if request.skip_if_ready and flow.status is FlowStatus.READY and not may_have_read_old:
         version_id = flow.version.version_id if flow.version else None
@@ -229,19 +231,19 @@ def _gated(world: World, request: Request, target: Target, flow: Flow, now: date
         return not_ready(world, target, (*above, *held))
     blockers = held if forced else (*above, *held)
     if request.wait_until is not None and request.wait_until <= now:
-        return Expired(target, f"the deadline passed: {_listed(blockers)}", blockers)
+        return Expired(target, f"the deadline passed: {listed(blockers)}", blockers)
     instants = (request.wait_until, patience_ends_at(request, flow), *(one.until for one in held))
     due_at = min((at for at in instants if at is not None and at > now), default=None)
     return Parked(target, blockers, request.wait_until, due_at)
 
 
 def _admitted(world: World, target: Target, passed: tuple[Blocked, ...], how: str) -> Admitted:
-    warning = f"{how} although {_listed(passed)}" if passed else None
+    warning = f"{how} although {listed(passed)}" if passed else None
     return Admitted(target, inputs_of(world, target.flow), warning, passed)
 
 
 def not_ready(world: World, target: Target, blockers: tuple[Blocked, ...]) -> Refused:
-    named = f"{world.name_of(target.flow)} can not run now: {_listed(blockers)}"
+    named = f"{world.name_of(target.flow)} can not run now: {listed(blockers)}"
     return Refused(Code.UPSTREAM_NOT_READY, named, target, blockers, status_map(world, target.flow))
 
 
@@ -252,7 +254,7 @@ def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     known = world.blockers.get(key)
     if known is None:
         above = world.graph.above(key)
-        named = (_standing(world, upstream) for upstream in above)
+        named = (standing(world, upstream) for upstream in above)
         blocked = [one for one in named if one.status is not InstanceStatus.READY]
         readers = {key, *above} if blocked else {key}
         known = world.blockers[key] = tuple(one for one in blocked if not _may_be_late(world, one.flow, readers))
@@ -288,9 +290,9 @@ def under_way(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     found = []
     for upstream in world.graph.above(key):
         runs = sorted(map(str, world.open_runs.get(upstream, ())))
-        standing = _standing(world, upstream) if runs else None
-        if standing is not None and standing.status is InstanceStatus.READY:
-            found.append(replace(standing, reason=f"run {runs[0]} is admitted"))
+        known = standing(world, upstream) if runs else None
+        if known is not None and known.status is InstanceStatus.READY:
+            found.append(replace(known, reason=f"run {runs[0]} is admitted"))
     return tuple(found)
 
 
@@ -323,7 +325,7 @@ def patience_ends_at(request: Request, flow: Flow) -> datetime | None:
 
 def status_map(world: World, key: FlowKey) -> dict[str, InstanceStatus]:
     """`name/kind` of each flow above through gating edges → its status."""
-    return {world.name_of(upstream): _standing(world, upstream).status for upstream in world.graph.above(key)}
+    return {world.name_of(upstream): standing(world, upstream).status for upstream in world.graph.above(key)}
 
 
 def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
@@ -388,19 +390,29 @@ def flow_asked(world: World, request: Request) -> FlowKey:
 
 def seen_by(world: World, request: Request, decision: Decision | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """What a decision saw: the flow itself, what it reads without waiting for it, and each flow above, nearest first,
-    with its status and version; and whether it was excused.
+    with its status and version; whether it was excused, and what of it is under way: admitted runs, and what a
+    recursive request asked for.
     """
     key = flow_asked(world, request)
+    asked = {one.flow: one for one in request.asked}
     excused = {one.flow for one in decision.excused} if isinstance(decision, Admitted) else ()
     ungated = (edge.upstream for edge in world.graph.into(key) if not edge.gates)
     for upstream in dict.fromkeys((key, *ungated, *world.graph.above(key))):
-        flow = world.flow(upstream)
-        version = flow.version if flow else None
-        seen = {"status": _standing(world, upstream).status, "version_id": str(version.version_id) if version else None}
-        yield world.name_of(upstream), {**seen, "excused": True} if upstream in excused else seen
+        flow, found, one = world.flow(upstream), standing(world, upstream), asked.get(upstream)
+        version, runs = flow.version if flow else None, world.open_runs.get(upstream)
+        seen = {
+            "status": found.status,
+            "version_id": str(version.version_id) if version else None,
+            **({"reason": found.reason} if found.reason else {}),
+            **({"excused": True} if upstream in excused else {}),
+            **({"open_runs": sorted(map(str, runs))} if runs else {}),
+            **({"asked": {"run_id": str(one.run_id), "ended_as": one.ended_as}} if one else {}),
+        }
+        yield world.name_of(upstream), seen
 
 
-def _standing(world: World, key: FlowKey) -> Blocked:
+def standing(world: World, key: FlowKey) -> Blocked:
+    """How a flow is, for somebody who waits for it."""
     instance, flow = world.instances.get(key.instance_id), world.flow(key)
     if instance is None:
         name = world.names_of_unregistered.get(key.instance_id, str(key.instance_id))
@@ -430,7 +442,7 @@ def _clock(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _listed(blockers: tuple[Blocked, ...]) -> str:
+def listed(blockers: tuple[Blocked, ...]) -> str:
     """`prices is stale (…), …`, the first five."""
     shown = [f"{one.name} is {one.status}" + (f" ({one.reason})" if one.reason else "") for one in blockers[:5]]
     more = [f"and {len(blockers) - 5} more"] if len(blockers) > 5 else []

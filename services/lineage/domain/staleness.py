@@ -55,13 +55,14 @@ class Ask:
 class Restated:
     """The world after the pass. `causes`: instance → why it may have moved. `newly_stale`: root → the flows that
     turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` that a change makes run again,
-    whether it turned stale now or was so before.
+    whether it turned stale now or was so before. `reach`: by which flow it came to each.
     """
 
     world: World
     causes: Mapping[UUID, Cause]
     newly_stale: Mapping[FlowKey, tuple[FlowKey, ...]]
     asks: tuple[Ask, ...]
+    reach: Reach
 
 
 def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Restated:
@@ -89,6 +90,7 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
         causes=_causes(world, after, roots, reach),
         newly_stale=_newly_stale(world, after, roots, reach),
         asks=tuple(_asks(after, roots)),
+        reach=reach,
     )
 
 

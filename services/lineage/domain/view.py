@@ -30,7 +30,7 @@ class Node:
     order: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     source: UUID
     target: UUID
@@ -39,13 +39,11 @@ class Link:
 
 def around(world: World, center: UUID, *, direction: Direction, max_depth: int) -> tuple[list[Node], list[Link]]:
     """Nodes by layer and order, and the edges between them. A node above is not looked for below again."""
-    links = sorted(
-        {
-            Link(edge.upstream.instance_id, edge.downstream.instance_id, edge.kind)
-            for edge in world.graph.edges
-            if edge.upstream.instance_id != edge.downstream.instance_id
-        }
-    )
+    links = {
+        Link(edge.upstream.instance_id, edge.downstream.instance_id, edge.kind)
+        for edge in world.graph.edges
+        if edge.upstream.instance_id != edge.downstream.instance_id
+    }
     sources: dict[UUID, list[UUID]] = {}
     targets: dict[UUID, list[UUID]] = {}
     for link in links:
@@ -72,7 +70,8 @@ def around(world: World, center: UUID, *, direction: Direction, max_depth: int) 
                 order=order,
             )
         )
-    return nodes, [link for link in links if link.source in shown and link.target in shown]
+    between = (link for link in links if link.source in shown and link.target in shown)
+    return nodes, sorted(between, key=lambda link: (link.source.int, link.target.int, link.kind))
 
 
 def _within(neighbours: Mapping[UUID, list[UUID]], center: UUID, max_depth: int) -> set[UUID]:

@@ -57,6 +57,8 @@ class Request:
     parent_run_id: UUID | None = None
     backfill: Json | None = None
     progress: Json | None = None
+    plan_id: UUID | None = None
+    on_behalf_of: str | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -92,6 +94,8 @@ class Asked:
     wait_until: datetime | None = None
     parent_run_id: UUID | None = None
     backfill: Json | None = None
+    plan_id: UUID | None = None
+    on_behalf_of: str | None = None
     invalid: str | None = None
 
 
@@ -122,6 +126,7 @@ def submit(request: Request, asked: Asked) -> Request | Refusal | Nothing:
         instance_name=asked.instance_name, flow_kind=asked.flow_kind, trigger=asked.trigger, mode=asked.mode,
         parameters=asked.parameters, actor=asked.actor, gate=asked.gate, skip_if_ready=asked.skip_if_ready,
         wait_until=asked.wait_until, parent_run_id=asked.parent_run_id, backfill=asked.backfill,
+        plan_id=asked.plan_id, on_behalf_of=asked.on_behalf_of,
     )  # fmt: skip
     if request.seq > 0:  # a cancel came first
         return known.noted(message="cancelled before it was submitted")

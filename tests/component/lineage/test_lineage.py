@@ -119,7 +119,6 @@ async def test_a_strict_request_is_refused_with_every_blocker_by_name(told: Told
     [
         ({"name": "nobody"}, "UNKNOWN_INSTANCE", "nobody"),
         ({"name": "prices", "flow_kind": "training"}, "UNKNOWN_FLOW", "it has: refresh"),
-        ({"name": "prices", "gate": "recursive"}, "INVALID_COMMAND", "not available yet"),
     ],
 )
 async def test_what_can_not_be_asked_for_is_refused_by_name(
@@ -499,6 +498,8 @@ async def test_http_registers_and_shows_the_same_snapshot(lineage: ServiceHarnes
     assert len(listed["instances"]) == 1
     assert listed["cursor"] == listed["instances"][0]["name"]
     graph = (await lineage.http.get(f"/v1/lineage/{name}")).json()
+    assert (graph["center_id"], graph["direction"], graph["max_depth"]) == (one["instance_id"], "both", 1)
+    assert set(graph["nodes"][0]) == {"id", "name", "type", "status", "direction", "layer", "order"}
     assert [(n["name"], n["direction"], n["layer"], n["order"]) for n in graph["nodes"]] == [
         (name, "center", 0, 0), (f"{name}-below", "downstream", 1, 0),
     ]  # fmt: skip

@@ -107,6 +107,24 @@ async def test_what_cannot_be_read_is_a_dead_letter_and_the_partition_keeps_movi
     assert all(row["reason"] and row["status"] == "new" for row in stored)
 
 
+PARENT, PLAN = str(uuid.uuid4()), str(uuid.uuid4())
+
+
+async def test_what_lineage_asks_for_says_whose_it_is_and_nobody_else_can(submission: Submission) -> None:
+    said = {"trigger": "upstream", "parent_run_id": PARENT, "on_behalf_of": "ana@acme", "gate": "wait"}
+    asked = await submission.until(await submission.submit(actor="system:lineage", **said), "requested")
+    assert {name: asked[name] for name in said} == said
+    claimed = await submission.until(await submission.submit(actor="bob@acme", **said), "requested")
+    assert (claimed["trigger"], claimed["parent_run_id"], claimed["on_behalf_of"]) == ("manual", None, None)
+    listed = (await submission.http.get("/v1/requests", params={"parent_run_id": PARENT})).json()["requests"]
+    assert [request["run_id"] for request in listed] == [asked["run_id"]]
+
+
+async def test_a_plan_is_run_by_the_recursive_gate(submission: Submission) -> None:
+    request = await submission.until(await submission.submit(plan_id=PLAN), "requested")
+    assert (request["plan_id"], request["gate"]) == (PLAN, "recursive")
+
+
 # -- cancel ----------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,21 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.parametrize(("code", "status"), [("UPSTREAM_FAILED", 409), ("PLAN_CHANGED", 409), ("UNKNOWN_PLAN", 404)])
+async def test_what_a_recursive_request_is_refused_for_has_a_status_of_its_own(
+    submission: Submission, code: str, status: int
+) -> None:
+    answer = await decided(submission, "refused", code=code, message="prices/refresh failed")
+    problem(answer, status, code)
+
+
+async def test_a_plan_over_http_is_run_by_the_recursive_gate(submission: Submission) -> None:
+    plan_id = str(uuid.uuid4())
+    body = (await post(submission, plan_id=plan_id)).json()
+    assert (body["plan_id"], body["gate"]) == (plan_id, "recursive")
+    assert (await post(submission, plan_id=plan_id, gate="wait")).status_code == 422
+
+
 async def test_not_decided_in_time_is_202_with_the_snapshot(submission: Submission) -> None:
     answer = await post(submission, key="http-1", parameters={"a": 1})
     assert answer.status_code == 202

@@ -15,6 +15,7 @@ from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import Code
 
 from tests.unit.cli.conftest import Cli
+from tests.unit.cli.test_commands import PLANNED
 from tests.unit.sdk.stories import RUN, completes, refuses, request, run
 
 
@@ -34,6 +35,42 @@ def test_submit_sends_what_was_asked_for_and_says_how_to_follow(cli: Cli) -> Non
     assert str(command.wait_until) == "2030-01-01 00:00:00+00:00"
     assert "admitted" in result.stdout
     assert "runtide watch " in result.stdout
+
+
+def test_a_recursive_submission_is_sent_as_such_and_what_it_asked_for_can_be_listed(cli: Cli) -> None:
+    cli.log.answers = completes
+    assert cli("submit", "momentum", "--gate", "recursive").exit_code == 0
+    assert [command.gate for command, *_ in cli.log.sent if isinstance(command, SubmitRun)] == ["recursive"]
+    row = {"run_id": "r1", "instance_name": "prices", "status": "launched", "trigger": "upstream"}
+    cli.routes["GET submission.test /v1/requests"] = httpx.Response(200, json={"requests": [row]})
+    assert "r1\tprices" in cli("requests", "--of", str(RUN)).stdout
+    assert cli.asked[-1].url.params["parent_run_id"] == str(RUN)
+
+
+def test_a_plan_is_submitted_with_what_it_says(cli: Cli) -> None:
+    cli.log.answers = completes
+    cli.routes[f"GET lineage.test /v1/plan/{RUN}"] = httpx.Response(200, json={**PLANNED, "skip_if_ready": True})
+    assert cli("submit", "--plan", str(RUN)).exit_code == 0
+    [(command, *_)] = cli.log.sent
+    assert isinstance(command, SubmitRun)
+    assert (command.instance, command.flow_kind, command.gate) == ("book", "refresh", "recursive")
+    assert (command.plan_id, command.skip_if_ready) == (RUN, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("prices", "--plan", str(RUN)), "is of book, not of prices"),
+        ((), "name an instance, or a plan with --plan"),
+        (("--plan", "tuesday"), "'tuesday' is no plan id"),
+    ],
+)
+def test_a_plan_of_something_else_is_not_sent(cli: Cli, arguments: tuple[str, ...], says: str) -> None:
+    cli.routes[f"GET lineage.test /v1/plan/{RUN}"] = httpx.Response(200, json=PLANNED)
+    result = cli("submit", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert cli.log.sent == []
 
 
 def test_submit_that_waits_tells_each_step_and_the_metrics(cli: Cli) -> None:

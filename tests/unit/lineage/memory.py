@@ -158,7 +158,9 @@ class MemoryStore:
     async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
         self.instances |= {after.instance_id: after for _, after in changed}
 
-    async def save_requests(self, requests: Collection[Request]) -> None:
+    async def save_events(self, events: object) -> None: ...
+
+    async def save_requests(self, requests: Collection[Request], *, now: datetime) -> None:
         self.all_requests |= {request.run_id: request for request in requests}
 
     async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:

@@ -60,7 +60,10 @@ def blockers(decision: Decision) -> list[tuple[str, str]]:
         (READY, "c", {"skip_if_ready": True, "gate": Gate.FORCE}, Skipped),
         (STALE, "b", {"skip_if_ready": True}, Admitted),
         (STALE, "c", {"skip_if_ready": True}, Refused),
-        (READY, "c", {"gate": Gate.RECURSIVE}, Refused),
+        (READY, "c", {"gate": Gate.RECURSIVE}, Admitted),
+        (STALE, "c", {"gate": Gate.RECURSIVE}, Parked),
+        (STALE, "c", {"gate": Gate.RECURSIVE, "wait_until": NOW}, Expired),
+        (BUSY, "c", {"gate": Gate.RECURSIVE}, Parked),
         (STALE, "c", {"gate": Gate.WAIT, "wait_until": NOW}, Expired),
         (STALE, "c", {"gate": Gate.WAIT, "wait_until": NOW + timedelta(seconds=1)}, Parked),
         (READY, "c", {"gate": Gate.WAIT, "wait_until": NOW}, Admitted),  # free at its deadline: it goes
@@ -114,7 +117,6 @@ def test_an_upstream_that_nobody_registered_blocks_by_its_name() -> None:
         (READY, "nobody", {}, Code.UNKNOWN_INSTANCE, "'nobody'"),
         (RETIRED, "a", {}, Code.INSTANCE_RETIRED, "registering it again"),
         (READY, "c", {"kind": FlowKind.TRAINING}, Code.UNKNOWN_FLOW, "it has: refresh"),
-        (READY, "c", {"gate": Gate.RECURSIVE}, Code.INVALID_COMMAND, "not available yet"),
     ],
 )
 def test_what_can_not_be_asked_for_is_refused_by_name(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.lineage.domain import definition
+from services.lineage.domain import definition, plan
 from services.lineage.domain.gate import upstream_blockers
 from services.lineage.domain.staleness import Root, restate
 from services.lineage.domain.world import Flow, Instance, World
@@ -210,6 +210,13 @@ def test_what_the_edge_allows_holds_for_whoever_comes_by_it_and_for_no_other_edg
     of = of.with_instance(replace(last, upstreams=(*last.upstreams, straight)))
     assert blockers(of, "last") == [("prices", "stale")]
     assert blockers(of, "below") == []
+
+
+@pytest.mark.parametrize(("max_lag", "said"), [(2, ("skip", "excused")), (1, ("run", "stale"))])
+def test_a_plan_leaves_out_what_may_be_late(max_lag: int, said: tuple[str, str]) -> None:
+    made = plan.make(reading(max_lag), key("below"), skip_if_ready=False, others={})
+    [node] = [node for node in made.nodes if node.name == "prices/refresh"]
+    assert (node.action.value, node.reason) == said
 
 
 def test_a_delayed_source_is_late_too() -> None:

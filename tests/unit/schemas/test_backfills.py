@@ -36,6 +36,7 @@ def test_a_range_alone_is_one_date_at_a_time_oldest_first_that_stops_at_a_failur
         ({"parameter": "a b"}, {}, "backfill.parameter: String should match pattern"),
         ({}, {"gate": "recursive"}, "a backfill takes gate strict, wait or force (got 'recursive')"),
         ({}, {"skip_if_ready": True}, "a backfill takes no skip_if_ready"),
+        ({}, {"plan_id": "0b9f3f52-7b1c-5d2a-9c4e-0a1b2c3d4e5f"}, "a backfill takes no plan_id"),
         ({}, {"wait_until": "2026-01-01T00:00:00Z"}, "a backfill takes no wait_until"),
         ({}, {"parameters": {"data_date": "2024-01-02"}}, "parameters name data_date, which a backfill gives"),
         ({"parameter": "day"}, {"parameters": {"day_end": "x"}}, "parameters name day_end, which a backfill gives"),

@@ -18,6 +18,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+PLAN = "0b9f3f52-7b1c-5d2a-9c4e-0a1b2c3d4e5f"
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -50,6 +51,8 @@ def test_a_bare_submission_gets_the_defaults_of_the_contract() -> None:
         ({"skip_if_ready": "yes"}, "skip_if_ready: Input should be a valid boolean (got 'yes')"),
         ({"instance": "no name"}, "instance: String should match pattern"),
         ({"actor": 7}, "actor: Input should be a valid string (got 7)"),
+        ({"plan_id": "tuesday's"}, "plan_id: Input should be a valid UUID"),
+        ({"plan_id": PLAN, "gate": "wait"}, "gate is 'wait'; with plan_id allowed: recursive"),
     ],
 )
 def test_a_readable_but_invalid_submission_is_a_value_with_a_reason(fields: dict[str, Any], reason: str) -> None:
@@ -131,10 +134,26 @@ def test_two_submissions_that_ask_for_the_same_have_one_digest() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"mode": "overwrite"}, {"parameters": {"a": 1}}, {"gate": "wait"}, {"instance": "prices"}, {"flow_kind": "train"}],
+    [
+        {"mode": "overwrite"},
+        {"parameters": {"a": 1}},
+        {"gate": "wait"},
+        {"instance": "prices"},
+        {"flow_kind": "train"},
+        {"plan_id": PLAN},
+        {"parent_run_id": PLAN},
+    ],
 )
 def test_a_submission_that_asks_for_something_else_has_another_digest(other: dict[str, Any]) -> None:
     assert submission(**other).digest != submission().digest
+
+
+def test_a_digest_that_a_database_holds_from_before_is_the_same_today() -> None:
+    assert submission().digest == "7a35e7d4f8e645cbad674334143308c3d90140d0afc7af42d237a4a1fc6edffd"
+
+
+def test_on_behalf_of_whom_it_is_asked_is_no_difference() -> None:
+    assert submission(on_behalf_of="ana@acme").digest == submission().digest
 
 
 def test_the_order_of_parameters_is_no_difference() -> None:

@@ -79,6 +79,8 @@ async def test_each_run_type_has_its_own_submission(
         ({"gate": "sometimes"}, "allowed: strict, wait, force, recursive"),
         ({"flow_kind": "bake"}, "unknown flow kind 'bake'"),
         ({"parameters": {"x": float("nan")}}, "allowed are finite numbers"),
+        ({"plan_id": "tuesday"}, "'tuesday' is no plan id"),
+        ({"plan_id": str(RUN), "gate": "force"}, "with plan_id allowed: recursive"),
     ],
 )
 async def test_what_is_impossible_is_not_sent(asked: dict[str, Any], said: str) -> None:
@@ -87,6 +89,16 @@ async def test_what_is_impossible_is_not_sent(asked: dict[str, Any], said: str) 
         with pytest.raises(errors.InvalidCommand, match=said.replace("(", r"\(")):
             await client.submit_run("momentum", **asked)
     assert log.sent == []
+
+
+@pytest.mark.parametrize("gate", ["strict", "recursive"])
+async def test_a_plan_is_run_by_the_recursive_gate(gate: str) -> None:
+    log = MemoryLog()
+    async with over_kafka(log) as client:
+        await client.submit_run("momentum", plan_id=RUN, gate=gate)
+    command = log.sent[0][0]
+    assert isinstance(command, SubmitRun)
+    assert (command.plan_id, command.gate) == (RUN, "recursive")
 
 
 async def test_a_parameter_given_twice_is_refused() -> None:

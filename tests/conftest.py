@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -40,6 +40,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # aiokafka leaves a connection behind that is still being made when its client closes: a service stopped early.
     for said in ("unclosed <StreamWriter", "Unclosed AIOKafkaConnection"):
         config.addinivalue_line("filterwarnings", f"ignore:{said}:ResourceWarning")
+
+
+_SHOWN = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def show(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """A line at the end of the run, also where all passes: what a long test found out."""
+    return request.config.stash.setdefault(_SHOWN, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(_SHOWN, []):
+        terminalreporter.write_line(line)
 
 
 def not_ours(part: str) -> None:

@@ -74,6 +74,10 @@ class Told:
         await self.request(run_id, "requested")
         return run_id
 
+    def asked_of(self, run_id: str) -> dict[str, Any]:
+        """What was asked under this id."""
+        return self._asked[run_id]
+
     async def request(self, run_id: str, status: str) -> None:
         """The request's next snapshot."""
         snapshot = {

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal
 
 import httpx
@@ -31,8 +32,10 @@ class Finding:
     to_do: str | None = None
 
 
-async def examine(settings: ClientSettings, transport: httpx.AsyncBaseTransport | None = None) -> list[Finding]:
-    """All findings, in the order in which to read them."""
+async def examine(
+    settings: ClientSettings, transport: httpx.AsyncBaseTransport | None = None, *, lineage: bool = False
+) -> list[Finding]:
+    """All findings, in the order in which to read them. `lineage`: also whether all freshness is what the runs say."""
     api = Api(settings, transport)
     async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, transport=transport) as http:
         try:
@@ -43,6 +46,7 @@ async def examine(settings: ClientSettings, transport: httpx.AsyncBaseTransport 
                 _s3(http, settings),
                 _realtime(http, settings),
                 _calendars(api, settings),
+                *([_freshness(api)] if lineage else []),
             )
         finally:
             await api.close()
@@ -164,6 +168,19 @@ async def _calendars(api: Api, settings: ClientSettings) -> list[Finding]:
         return [Finding("calendars", "warning", said, to_do)]
     known = ", ".join(f"{row['code']} to {row['last_day']}" for row in rows) or "none; date rules may need some"
     return [Finding("calendars", "ok", known)]
+
+
+async def _freshness(api: Api) -> list[Finding]:
+    """Every flow worked out from scratch by lineage, beside what it has stored."""
+    try:
+        body = await api.get("lineage", "/v1/ops/lineage")
+    except RuntideError as error:
+        return [Finding("freshness", "failed", str(error), "it needs lineage and a token with the scope ops")]
+    if body.get("agrees"):
+        return [Finding("freshness", "ok", f"{body.get('flows')} flows are as worked out from scratch")]
+    first = (f"{one['flow']} has {one['field']} {one['stored']}, not {one['recomputed']}" for one in body["deviations"])
+    said = f"{body['deviations_total']} deviations: {'; '.join(islice(first, 5))}"
+    return [Finding("freshness", "failed", said, "a defect: keep its log and tables; a run of the flow mends it")]
 
 
 async def _answers(

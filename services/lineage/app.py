@@ -5,7 +5,7 @@ from functools import partial
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
-from services.lineage import api, calendar_api, calendars, handlers, restatement_api, retention, tables
+from services.lineage import api, calendar_api, calendars, handlers, ops_api, restatement_api, retention, tables
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
 from services.lineage.settings import LineageSettings
@@ -39,5 +39,5 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         },
         lock_due=handlers.lock_due,
         workers=[Worker(calendars.WATCH, calendars.watch), Worker("retention", retention.run)],
-        routers=[api.router, calendar_api.router, restatement_api.router],
+        routers=[api.router, calendar_api.router, restatement_api.router, ops_api.router],
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from runtide import doctor as doctor_module
 from runtide import settings as settings_module
 from runtide.cli.output import STYLES, Output
@@ -10,12 +14,15 @@ from runtide.cli.session import Exit, Json, execute
 _MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    as_json: Json = False,
+    lineage: Annotated[bool, typer.Option("--lineage", help="also work out all freshness from scratch")] = False,
+) -> None:
     """Look at every part: Kafka, topics, the services, Prefect, S3, realtime. Says what is wrong and what to do."""
     out = Output(as_json=as_json)
 
     async def work() -> Exit | None:
-        findings = await doctor_module.examine(settings_module.load())
+        findings = await doctor_module.examine(settings_module.load(), lineage=lineage)
         if as_json:
             out.json({"findings": findings, "healthy": doctor_module.healthy(findings)})
         for finding in findings:

@@ -110,3 +110,18 @@ async def test_a_transaction_that_was_rolled_back_is_not_remembered(told: Told) 
     assert await read(told, mirror) == before
     await rename(commit=True)  # the control: this one is
     assert await read(told, mirror) == await read(told, Mirror()) != before
+
+
+async def test_what_is_stored_is_what_the_runs_say_and_what_is_not_is_named(told: Told) -> None:
+    await lived(told)
+    asked = {"params": {"tenant": told.tenant}}
+    found = (await told.lineage.http.get("/v1/ops/lineage", **asked)).json()
+    assert (found["flows"], found["agrees"], found["deviations"]) == (3, True, [])
+    ready = "jsonb_set(answers, '{refresh,0}', '\"ready\"')"  # the control: by hand, past the lock
+    await told.lineage.rows(f"update standings set revision = 999, answers = {ready} where tenant = $1", told.tenant)
+    await told.lineage.rows("update tenants set revision = 999 where tenant = $1", told.tenant)
+    found = (await told.lineage.http.get("/v1/ops/lineage", **asked)).json()
+    assert found["agrees"] is False
+    assert ("momentum/refresh", "freshness", "ready") in [
+        (one["flow"], one["field"], one["stored"]) for one in found["deviations"]
+    ]

@@ -237,7 +237,7 @@ def test_a_missing_configuration_exits_2_and_says_what_to_set(cli: Cli) -> None:
 def test_doctor_exits_1_when_something_needs_you(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, state: doctor_module.State, code: int
 ) -> None:
-    async def examined(_: object) -> list[Finding]:
+    async def examined(_: object, **__: object) -> list[Finding]:
         return [Finding("kafka", state, "as it is", "do this")]
 
     monkeypatch.setenv("RUNTIDE_TENANT", "acme")

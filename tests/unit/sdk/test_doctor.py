@@ -15,13 +15,13 @@ from tests.unit.sdk.test_settings import token
 HERE = replace(SETTINGS, prefect_api_url="http://prefect.test/api", s3_endpoint="http://s3.test", **URLS)
 
 
-async def examined(answers: dict[str, httpx.Response], **settings: Any) -> dict[str, Finding]:
+async def examined(answers: dict[str, httpx.Response], *, lineage: bool = False, **settings: Any) -> dict[str, Finding]:
     def serve(sent: httpx.Request) -> httpx.Response:
         if sent.url.host not in answers:
             raise httpx.ConnectError("connection refused")
         return answers[sent.url.host]
 
-    findings = await doctor.examine(replace(HERE, **settings), httpx.MockTransport(serve))
+    findings = await doctor.examine(replace(HERE, **settings), httpx.MockTransport(serve), lineage=lineage)
     return {finding.part: finding for finding in findings}
 
 
@@ -82,3 +82,14 @@ async def test_a_calendar_that_ends_soon_is_a_warning_with_the_command() -> None
     assert found["calendars"].to_do == "runtide calendars sync XLON"
     fine = httpx.Response(200, json={"calendars": [lasting], "checks": {}})
     assert (await examined({"lineage.test": fine}, token=token(tenant="acme")))["calendars"].state == "ok"
+
+
+async def test_freshness_that_is_not_what_the_runs_say_is_named_where_it_is_asked_for() -> None:
+    wrong = {"flow": "prices/refresh", "field": "freshness", "stored": "ready", "recomputed": "stale"}
+    body = {"flows": 3, "agrees": False, "deviations": [wrong], "deviations_total": 1}
+    found = await examined({"lineage.test": httpx.Response(200, json=body)}, lineage=True)
+    assert found["freshness"].state == "failed"
+    assert found["freshness"].said == "1 deviations: prices/refresh has freshness ready, not stale"
+    right = httpx.Response(200, json={"flows": 3, "agrees": True, "deviations": []})
+    assert (await examined({"lineage.test": right}, lineage=True))["freshness"].state == "ok"
+    assert "freshness" not in await examined({"lineage.test": right})

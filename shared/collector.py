@@ -4,12 +4,12 @@ import gc
 
 
 def calm() -> None:
-    """Keep what the start made out of every later collection, and collect after fifty thousand new objects, not 700.
+    """Keep what the start made out of every later collection, and collect after 100,000 new objects, not 700.
 
     Two batches of messages in hand are some tens of thousands of objects that end with them, without cycles; at the
     defaults a third of the time of a consumer went into looking at them, and at everything that was imported, and at
-    ten thousand still a fifteenth.
+    10,000 still a fifteenth.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)

@@ -19,11 +19,12 @@ RELAYED = Counter("runtide_outbox_sent_total", "Messages sent to Kafka", ["topic
 OUTBOX_DEPTH = Gauge("runtide_outbox_rows", "Messages waiting to be sent")
 DUE = Counter("runtide_due_total", "Things that became true by the clock", ["kind"])
 
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def child_of(traceparent: str | None) -> str:
     """A new span under the given one, or the start of a new trace (W3C Trace Context, version 00)."""
-    found = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    trace, flags = found.groups() if found else (f"{random.getrandbits(128) or 1:032x}", "01")
-    return f"00-{trace}-{random.getrandbits(64) or 1:016x}-{flags}"
+    span = f"{random.getrandbits(64) or 1:016x}"
+    if traceparent and _TRACEPARENT.fullmatch(traceparent):
+        return traceparent[:36] + span + traceparent[52:]
+    return f"00-{random.getrandbits(128) or 1:032x}-{span}-01"

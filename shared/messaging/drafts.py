@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, cast, get_origin
+from typing import Annotated, Any, Literal, ParamSpec, cast, get_origin
 from uuid import UUID
 
 import msgspec
@@ -28,7 +28,7 @@ _LARGE = 1e15  # from 1e16 on msgspec writes 1e16, and pydantic 1e+16
 _encode = msgspec.json.Encoder().encode
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """What the outbox keeps of a message, but for its envelope; `topic` without prefix."""
 
     type: str
@@ -60,18 +60,21 @@ def writer_of(made: Callable[P, Message]) -> Callable[P, Draft]:
     return write
 
 
+_Foreign = tuple[str, type, Any, Any, Callable[[Any], msgspec.Raw]]  # name, default's type, default, its JSON, dump
+
+
 class _Values:
     """Encodes the fields of one model. What msgspec has no words for is checked and dumped by pydantic, by itself."""
 
     def __init__(self, model: type[Message]) -> None:
-        self._by_pydantic: list[tuple[str, Callable[[Any], msgspec.Raw]]] = []
+        self._by_pydantic: list[_Foreign] = []
         fields: list[Any] = []
         for name, info in model.model_fields.items():
             said, default = _said_plainly(model, name), info.default
             if said is None:
-                said, raw_of = msgspec.Raw, _raw_of(model, name)
-                self._by_pydantic.append((name, raw_of))
-                default = default if info.is_required() else raw_of(default)
+                said, dump = msgspec.Raw, _dump_of(model, name)
+                default = default if info.is_required() else dump(default)
+                self._by_pydantic.append((name, type(info.default), info.default, default, dump))
             fields.append((name, said) if info.is_required() else (name, said, default))
         self._struct = msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, gc=False)
         kinds = kinds_of(model)
@@ -83,9 +86,9 @@ class _Values:
     def value_of(self, fields: Mapping[str, Any]) -> bytes | None:
         """The value, or None where only the model can say. Raises: many things, where it is for the model to say."""
         values = dict(fields)
-        for name, raw_of in self._by_pydantic:
-            if name in values:
-                values[name] = raw_of(values[name])
+        for name, kind, default, said_default, dump in self._by_pydantic:
+            value = values.get(name, default)
+            values[name] = said_default if type(value) is kind and value == default else dump(value)
         said = msgspec.convert(values, self._struct, builtin_types=_AS_THEY_ARE)
         for name, default in self._enums:
             if fields.get(name, default) is not getattr(said, name):
@@ -116,20 +119,13 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, StrEnum)
 
 
-def _raw_of(model: type[Message], name: str) -> Callable[[Any], msgspec.Raw]:
-    """The field's own validation and JSON, as in the model; its default is dumped once."""
+def _dump_of(model: type[Message], name: str) -> Callable[[Any], msgspec.Raw]:
+    """The field's own validation and JSON, as in the model."""
     info = model.model_fields[name]
     kind: Any = info.annotation
     has_its_own = isinstance(kind, type) and issubclass(kind, Part)
     adapter: TypeAdapter[Any] = TypeAdapter(
         Annotated[kind, Field(), *info.metadata], config=None if has_its_own else Part.model_config
     )
-    validate, dump, default = adapter.validator.validate_python, adapter.serializer.to_json, info.default
-    said_default = None if info.is_required() else msgspec.Raw(dump(default))
-
-    def raw_of(value: Any) -> msgspec.Raw:
-        if said_default is not None and type(value) is type(default) and value == default:
-            return said_default
-        return msgspec.Raw(dump(validate(value)))
-
-    return raw_of
+    validate, to_json = adapter.validator.validate_python, adapter.serializer.to_json
+    return lambda value: msgspec.Raw(to_json(validate(value)))

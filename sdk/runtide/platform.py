@@ -9,8 +9,8 @@
       - name: momentum
         instance_type: SignalInstance
         flows:
-          - {kind: refresh, deployment: refresh-momentum/prod, on_upstream: refresh}
-        upstreams: [prices]           # or {instance: prices, role: prices, …}
+          - {kind: refresh, deployment: refresh-momentum/prod, on_upstream: refresh, max_wait: PT2H}
+        upstreams: [prices]           # or {instance: prices, optional: true, …}
 
 Each entry is an `instance.register`; every problem names its line.
 """

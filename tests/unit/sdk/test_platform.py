@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from runtide.errors import PlatformInvalid
@@ -56,6 +57,13 @@ def test_a_good_file_becomes_registrations_of_the_clients_tenant() -> None:
     assert not prices.names("upstreams")
 
 
+def test_how_long_a_refresh_waits_is_a_duration() -> None:
+    waits = GOOD.replace("on_upstream: refresh", "max_wait: PT2H\n        min_interval: P1D")
+    [_, momentum, _] = Platform.parse(waits).registrations(SETTINGS)
+    assert momentum.flows is not None
+    assert (momentum.flows[0].max_wait, momentum.flows[0].min_interval) == (timedelta(hours=2), timedelta(days=1))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -65,6 +73,11 @@ def test_a_good_file_becomes_registrations_of_the_clients_tenant() -> None:
         ("America/New_York", "America/Newyork", "p.yaml:8: unknown time zone 'America/Newyork'"),
         ("deployment: refresh-momentum/prod", "deployment: refresh-momentum", "p.yaml:13: flows.0.deployment"),
         ("on_upstream: refresh", "on_upstrem: refresh", "p.yaml:14: unknown key 'on_upstrem'; did you mean 'on_up"),
+        (
+            "on_upstream: refresh",
+            "max_wait: two hours",
+            "p.yaml:14: flows.0.max_wait: Input should be a valid duration",
+        ),
         ("kind: train,", "kind: refresh,", "p.yaml:19: a ModelInstance has no flow 'refresh'; allowed: training"),
         ("kind: infer,", "kind: training,", "p.yaml:20: model names the flow 'training' twice"),
         ("flows: [training]", "flows: [monitoring]", "p.yaml:22: the edge to momentum names the flow 'monitoring'"),

@@ -19,7 +19,8 @@ _DDL = (
         add column due_at timestamptz, add column stands_for text
     """,
     # until now a request without a deadline was one of lineage's own, and what is parked was looked at by its deadline
-    "update open_requests set trigger = 'upstream' where wait_until is null and state in ('asked', 'parked')",
+    "update open_requests set trigger = 'upstream' where wait_until is null and backfill is null "
+    "and trigger = 'manual' and state in ('asked', 'parked')",
     "update open_requests set due_at = wait_until where state = 'parked'",
 )
 

@@ -36,6 +36,9 @@ class Action(StrEnum):
         return self in (Action.RUN, Action.WAIT)
 
 
+_OPTIONAL = Action.SKIP, "optional", "it is read where there is a version of it, and not waited for"
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A flow of the plan. `reason`: one word; `because`: a sentence; `reads`: what of the plan it waits for."""
@@ -104,6 +107,8 @@ def make(
         said = _said(world, key, blocking, others, nodes, done=done)
         nodes[key] = _node(world, key, *said, nodes, seconds or {})
     nodes[target] = _node(world, target, *_of_target(world, target, done=done), nodes, seconds or {})
+    for key in _read_if_there(world, nodes):
+        nodes[key] = _node(world, key, *_OPTIONAL, nodes, seconds or {})
     taking_part = {key: node for key, node in nodes.items() if node.action.takes_part}
     ordered = batches({key: node.reads for key, node in taking_part.items()})
     expected, at_least, path = _critical(ordered, taking_part)
@@ -130,7 +135,9 @@ def promises(plan: Plan) -> dict[str, dict[str, Any]]:
         }
         for node in plan.nodes
     }
-    return said | {_id(one.flow): {"name": one.name, "effect": one.effect} for one in plan.affected}
+    for one in plan.affected:  # what is left out may lie below what runs
+        said.setdefault(_id(one.flow), {"name": one.name})["effect"] = one.effect
+    return said
 
 
 def changes(before: Promises, now: Promises) -> list[str]:
@@ -180,6 +187,12 @@ def _said(
     if flow.status is not FlowStatus.READY:
         return Action.SKIP, "excused", f"it is {flow.status}, and nothing that reads it waits for that"
     return Action.SKIP, "ready", "it is ready"
+
+
+def _read_if_there(world: World, nodes: Mapping[FlowKey, Node]) -> list[FlowKey]:
+    """The flows that the nodes read by optional edges alone."""
+    optional = (edge.upstream for key in nodes for edge in world.graph.into(key) if edge.optional)
+    return [key for key in dict.fromkeys(optional) if key not in nodes]
 
 
 def _of_target(world: World, target: FlowKey, *, done: bool) -> tuple[Action, str, str]:
@@ -260,8 +273,13 @@ def _kept(node: Node) -> str | None:
 def _described(said: Mapping[str, Any] | None) -> str:
     if said is None:
         return "have no part in it"
-    if "effect" in said:
-        return "refresh itself" if said["effect"] == "refresh" else "become stale"
+    effect = {"refresh": "refresh itself", "stale": "become stale"}.get(said.get("effect", ""), "")
+    if "action" not in said:
+        return effect
+    return " and ".join(filter(None, (_done(said), effect)))
+
+
+def _done(said: Mapping[str, Any]) -> str:
     after = f" after {', '.join(said['after'])}" if said["after"] else ""
     match Action(said["action"]):
         case Action.RUN:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from runtide_schemas.vocabulary import Code, FlowStatus, Gate, RequestStatus, RunStatus
+from runtide_schemas.vocabulary import Code, FlowStatus, Gate, Mode, RequestStatus, RunStatus
 
 from services.lineage.domain import gate
 from services.lineage.domain.gate import Blocked, Decision, Parked, Refused, Request, State
@@ -34,12 +34,12 @@ class Asked:
 
 
 def coming(world: World, requests: Iterable[Request]) -> dict[FlowKey, str]:
-    """The flows that these requests run or wait to run → `running`, `requested`. What is of a backfill does not count:
-    it is about the past, and makes nothing ready.
+    """The flows that these requests run or wait to run → `running`, `requested`. What makes nothing ready does not
+    count: a preview, and what is of a backfill, which is about the past.
     """
     found: dict[FlowKey, str] = {}
     for request in requests:
-        if request.is_of_backfill or request.state is State.ENDED:
+        if request.is_of_backfill or request.mode is Mode.PREVIEW or request.state is State.ENDED:
             continue
         key = gate.flow_asked(world, request)
         if request.state is State.ADMITTED:

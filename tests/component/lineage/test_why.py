@@ -42,6 +42,7 @@ async def stale_chain(told: Told) -> tuple[str, datetime]:
     await told.register("prices", type="DatasetInstance")
     await told.register("momentum", "prices")
     await told.register("book", "momentum")
+    await told.snapshot("book")
     first = await told.completed("prices", output="monday")
     below = await told.completed("momentum", read={"prices": first})
     await told.completed("book", read={"momentum": below})

@@ -23,6 +23,7 @@ from tests.unit.lineage.worlds import (
     put,
     request,
     run,
+    upstream,
     world,
 )
 
@@ -96,6 +97,31 @@ def test_each_node_says_what_happens_with_it_and_why(
 
 def test_what_runs_already_is_waited_for_in_its_place() -> None:
     assert short(made(put(FAILED, "a", open_run_id=run(9)))) == [["a"], ["b", "c"], ["d"]]
+
+
+def with_optional(of: World, name: str, *optional: str) -> World:
+    """The instance also reads these, where there is a version of them."""
+    known = of.instances[id_of(name)]
+    more = tuple(upstream(each, optional=True) for each in optional)
+    return of.with_instance(replace(known, upstreams=(*known.upstreams, *more)))
+
+
+def test_an_optional_upstream_is_left_out_and_may_lie_below_what_runs() -> None:
+    of = with_optional(all_ready(world("a -> b -> d", "a -> x", "y")), "d", "x", "y", "ghost")
+    of = put(of, "a", newest_end_failed=True)
+    one = made(of)
+    assert short(one) == [["a"], ["b"], ["d"]]
+    assert {name: said for name, said in reasons(one).items() if name in ("x", "y", "ghost")} == dict.fromkeys(
+        ("x", "y", "ghost"), (Action.SKIP, "optional")
+    )
+    assert one.is_possible
+    assert [(each.name, each.effect) for each in one.affected] == [("x/refresh", "stale")]
+    approved = approved_of(of)
+    assert isinstance(decided(of, approved), Parked)
+    assert isinstance(decided(complete(of, "y", 70).world, approved), Parked)  # its versions may come and go
+    refused = decided(with_optional(all_ready(world("a -> b -> d", "a -> x", "y")), "d", "x"), approved)
+    assert isinstance(refused, Refused)
+    assert "y/refresh was to be left as it is, and now would have no part in it" in refused.message
 
 
 def test_a_ready_target_asked_smartly_does_nothing_at_all() -> None:

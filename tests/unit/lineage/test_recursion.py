@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from runtide_schemas.vocabulary import Code, Gate, Trigger
+from runtide_schemas.vocabulary import Code, Gate, Mode, Trigger
 
 from services.lineage.domain import gate, recursive
 from services.lineage.domain.gate import Admitted, Decision, Parked, Refused, Request, State
@@ -147,11 +147,13 @@ def test_it_remembers_how_what_it_asked_for_ended_and_the_first_end_stays() -> N
     assert recursive.told(asking, gate.ended(request("b", 1), "failed")) == asking
 
 
-def test_what_others_run_or_wait_to_run_is_coming_but_a_backfill_is_not() -> None:
+def test_what_others_run_or_wait_to_run_is_coming_but_what_makes_nothing_ready_is_not() -> None:
     waiting, admitted = request("b", 1, gate=Gate.WAIT), request("c", 2, state=State.ADMITTED)
     over = gate.ended(request("a", 3), "completed")
     backfill = request("a", 4, state=State.ADMITTED, trigger=Trigger.BACKFILL)
-    assert recursive.coming(STALE, [waiting, admitted, over, backfill]) == {key("b"): "requested", key("c"): "running"}
+    preview = request("a", 6, gate=Gate.WAIT, mode=Mode.PREVIEW)
+    asked = [waiting, admitted, over, backfill, preview]
+    assert recursive.coming(STALE, asked) == {key("b"): "requested", key("c"): "running"}
     both = [request("b", 5, state=State.ADMITTED), waiting]
     assert recursive.coming(STALE, both) == {key("b"): "running"}
 

@@ -371,8 +371,7 @@ class World:
     def with_instance(self, instance: Instance) -> World:
         """With another definition: the edges into its flows, and those that name it, are worked out again."""
         after = replace(self, instances={**self.instances, instance.instance_id: instance})
-        if "graph" in self.__dict__:
-            after.__dict__["graph"] = self.graph.rewired(self._edges_touched(instance, after))
+        after.__dict__["graph"] = self.graph.rewired(self._edges_touched(instance, after))
         return after
 
     def with_instances(self, instances: Sequence[Instance]) -> World:

@@ -50,7 +50,7 @@ async def test_is_a_dead_letter_and_the_partition_moves_on(platform: Platform, n
         ({"instance": "no-such-instance"}, "UNKNOWN_INSTANCE"),
         ({"flow_kind": "training"}, "UNKNOWN_FLOW"),
         ({"mode": "sideways"}, "INVALID_COMMAND"),
-        ({"gate": "recursive"}, "INVALID_COMMAND"),
+        ({"gate": "sometimes"}, "INVALID_COMMAND"),
         ({"tenant": "globex"}, "UNKNOWN_INSTANCE"),
     ],
 )

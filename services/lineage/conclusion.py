@@ -69,7 +69,7 @@ class Change:
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:
-        world = loaded.world.with_all_open_runs(dict(loaded.world.open_runs))
+        world = loaded.world.with_open_runs(dict(loaded.world.open_runs))
         return cls(loaded, world, dict(loaded.requests))
 
     def end(self, run_id: UUID, how: str) -> None:

@@ -349,12 +349,6 @@ def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
     return tuple(reads)
 
 
-def with_admitted(world: World, request: Request, decision: Admitted) -> World:
-    """The world in which the admission counts, so that the next request of the same flow sees it."""
-    key = decision.target.flow
-    return world.with_open_runs(key, world.open_runs.get(key, frozenset()) | {request.run_id})
-
-
 def answered(request: Request, decision: Decision) -> Request:
     """The request after this decision was said."""
     after = replace(request, number=request.number + 1)
@@ -362,7 +356,7 @@ def answered(request: Request, decision: Decision) -> Request:
         case Parked():
             return replace(after, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
         case Admitted():
-            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=(), due_at=None)
+            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=())
         case Refused():
             return ended(after, RequestStatus.REFUSED)
         case Skipped():
@@ -373,7 +367,7 @@ def answered(request: Request, decision: Decision) -> Request:
 
 def ended(request: Request, how: str) -> Request:
     """The request when it is over: its place is free."""
-    return replace(request, state=State.ENDED, shown=(), due_at=None, ended_as=how)
+    return replace(request, state=State.ENDED, shown=(), ended_as=how)
 
 
 def is_news(request: Request, decision: Decision) -> bool:

@@ -398,10 +398,7 @@ class World:
                 into.setdefault(edge.downstream, []).append(edge)
         return into
 
-    def with_open_runs(self, key: FlowKey, runs: frozenset[UUID]) -> World:
-        return self._same_graph(open_runs={**self.open_runs, key: runs})
-
-    def with_all_open_runs(self, open_runs: Mapping[FlowKey, frozenset[UUID]]) -> World:
+    def with_open_runs(self, open_runs: Mapping[FlowKey, frozenset[UUID]]) -> World:
         return self._same_graph(open_runs=open_runs)
 
     def with_calendars(self, calendars: Mapping[str, Calendar]) -> World:

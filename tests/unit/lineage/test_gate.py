@@ -28,7 +28,7 @@ READY = all_ready(world("a -> b -> c"))
 STALE = complete(READY, "a", 50).world  # b and c are stale
 FAILED = put(READY, "a", newest_end_failed=True)
 RUNNING = put(READY, "b", open_run_id=run(9))
-BUSY = READY.with_open_runs(key("c"), frozenset({run(8)}))
+BUSY = READY.with_open_runs({key("c"): frozenset({run(8)})})
 RETIRED = READY.with_instance(replace(READY.instances[id_of("a")], retired_at=NOW))
 
 
@@ -81,7 +81,7 @@ def test_a_request_gets_one_answer(of: World, name: str, fields: dict[str, objec
         (RUNNING, {}, [("b", "running")]),
         (BUSY, {}, [("c", "ready")]),
         (RETIRED, {}, [("a", "retired")]),
-        (STALE.with_open_runs(key("c"), frozenset({run(8)})), {}, [("b", "stale"), ("c", "stale")]),
+        (STALE.with_open_runs({key("c"): frozenset({run(8)})}), {}, [("b", "stale"), ("c", "stale")]),
     ],
 )
 def test_every_blocker_is_named_once_with_its_status(
@@ -161,7 +161,7 @@ def test_two_requests_can_not_both_pass() -> None:
     admitted = gate.decide(READY, first, now=NOW)
     assert isinstance(admitted, Admitted)
     assert isinstance(gate.decide(READY, request("c", 101), now=NOW), Admitted)  # the control: not yet counted
-    after = READY.with_open_runs(key("c"), frozenset({first.run_id}))
+    after = READY.with_open_runs({key("c"): frozenset({first.run_id})})
     assert blockers(gate.decide(after, request("c", 101), now=NOW)) == [("c", "ready")]
 
 

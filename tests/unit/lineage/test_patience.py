@@ -76,7 +76,7 @@ def test_only_an_automatic_refresh_loses_its_patience() -> None:
 
 
 def test_max_wait_never_passes_the_flows_own_limit_of_open_runs() -> None:
-    busy = STALE.with_open_runs(key("d"), frozenset({run(8)}))
+    busy = STALE.with_open_runs({key("d"): frozenset({run(8)})})
     assert [one.name for one in parked(said(busy, NOW + HOUR)).blockers] == ["b", "d"]
 
 
@@ -121,7 +121,7 @@ def test_another_time_to_wait_for_is_news() -> None:
 
 
 def test_an_automatic_refresh_waits_for_a_run_above_that_is_admitted_and_has_not_started() -> None:
-    of = complete(PATIENT, "b", 50).world.with_open_runs(key("a"), frozenset({run(7)}))
+    of = complete(PATIENT, "b", 50).world.with_open_runs({key("a"): frozenset({run(7)})})
     [blocked] = parked(said(of)).blockers
     assert (blocked.name, blocked.reason) == ("a", f"run {run(7)} is admitted")
     assert isinstance(said(of, asked=request("d")), Admitted)  # who asks for it himself is told by status alone
@@ -129,7 +129,7 @@ def test_an_automatic_refresh_waits_for_a_run_above_that_is_admitted_and_has_not
 
 def test_an_automatic_refresh_is_not_skipped_while_a_run_may_have_read_what_is_old() -> None:
     assert isinstance(said(PATIENT), Skipped)
-    assert isinstance(said(PATIENT.with_open_runs(key("d"), frozenset({run(7)}))), Parked)
+    assert isinstance(said(PATIENT.with_open_runs({key("d"): frozenset({run(7)})})), Parked)
 
 
 def test_an_automatic_refresh_also_waits_for_a_run_of_its_own_that_nobody_asked_for() -> None:

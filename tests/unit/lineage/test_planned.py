@@ -133,7 +133,7 @@ def test_a_ready_target_asked_smartly_does_nothing_at_all() -> None:
 
 
 def test_a_busy_target_says_what_it_waits_for() -> None:
-    busy = STALE.with_open_runs(key("d"), frozenset({run(8)}))
+    busy = STALE.with_open_runs({key("d"): frozenset({run(8)})})
     [target] = [node for node in made(busy).nodes if node.reason == "target"]
     assert str(run(8)) in target.because
 

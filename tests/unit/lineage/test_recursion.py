@@ -68,7 +68,7 @@ def test_each_flow_is_asked_for_once_whatever_moves() -> None:
 
 def test_when_all_above_is_ready_it_goes_and_the_flow_itself_is_not_asked_for() -> None:
     assert isinstance(said(DIAMOND, having_asked(b="completed", c="skipped")), Admitted)
-    busy = DIAMOND.with_open_runs(key("d"), frozenset({run(8)}))
+    busy = DIAMOND.with_open_runs({key("d"): frozenset({run(8)})})
     assert asks(said(busy)) == ""
 
 
@@ -159,7 +159,7 @@ def test_what_others_run_or_wait_to_run_is_coming_but_what_makes_nothing_ready_i
 
 
 def test_what_was_asked_for_is_among_what_the_decision_saw() -> None:
-    seen = dict(gate.seen_by(STALE.with_open_runs(key("d"), frozenset({run(8)})), having_asked(b="failed")))
+    seen = dict(gate.seen_by(STALE.with_open_runs({key("d"): frozenset({run(8)})}), having_asked(b="failed")))
     assert seen["b/refresh"]["asked"] == {"run_id": str(run(200 + ord("b"))), "ended_as": "failed"}
     assert seen["d/refresh"]["open_runs"] == [str(run(8))]
     assert "another version" in seen["b/refresh"]["reason"]

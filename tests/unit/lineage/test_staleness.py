@@ -206,7 +206,7 @@ def asked_by(of: World, name: str, root: Root) -> list[str]:
         (put(A_CHANGED, "b", version=None), Root("x", changed=False, itself=True), []),  # it never ran
         # a run on its way began before: it will end stale
         (put(REFRESHED, "b", open_run_id=run(9)), Root("x", changed=False, itself=True), ["b"]),
-        (REFRESHED.with_open_runs(key("b"), frozenset({run(9)})), Root("x", changed=False, itself=True), ["b"]),
+        (REFRESHED.with_open_runs({key("b"): frozenset({run(9)})}), Root("x", changed=False, itself=True), ["b"]),
     ],
 )
 def test_a_flow_must_run_itself_where_no_run_of_its_own_made_it_stale(of: World, root: Root, asked: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,7 +12,7 @@ from pydantic import SecretStr
 from shared.auth import mint
 from shared.settings import AuthSettings
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
+from tests.support.harness import ServiceHarness
 from tests.unit.lineage.sessions import XNYS
 
 
@@ -22,13 +21,6 @@ def body(**changes: Any) -> dict[str, Any]:
         "zone": XNYS.zone, "first_day": str(XNYS.first), "last_day": str(XNYS.last), "source": "published by NYSE",
         "sessions": [str(day) for day in XNYS.sessions], "early_closes": {"2024-12-24": "13:00:00"}, **changes,
     }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
 
 
 @pytest.fixture

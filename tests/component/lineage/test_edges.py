@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
-
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World, of
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
+from tests.support.harness import of
 
 
 async def submits(told: Told, count: int) -> list[dict[str, Any]]:

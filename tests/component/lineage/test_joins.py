@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +10,7 @@ from runtide_schemas.vocabulary import version_id_of
 
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
+from tests.support.harness import ServiceHarness
 
 
 class Joined:

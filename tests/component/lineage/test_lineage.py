@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,25 +19,6 @@ from shared.service import Running
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-async def own_world(world: World) -> AsyncIterator[World]:
-    opened = await World({**world.env, "RUNTIDE_POSTGRES_DSN": world.dsn}).open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def test_a_registration_is_answered_by_a_snapshot(told: Told) -> None:

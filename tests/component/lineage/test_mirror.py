@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from services.lineage.mirror import Loaded, Mirror
 from services.lineage.store import LineageStore
 from tests.component.lineage.told import Told
-from tests.support.harness import ServiceHarness, World
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def read(told: Told, mirror: Mirror) -> Loaded:

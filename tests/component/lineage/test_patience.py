@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
-
 from tests.component.lineage.told import Told
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def automatic(told: Told, name: str, count: int = 1) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,19 +13,6 @@ from services.lineage.retention import forget_plans
 from tests.component.lineage.asking import get, send
 from tests.component.lineage.told import Told, text
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def plan(told: Told, name: str, **body: Any) -> dict[str, Any]:

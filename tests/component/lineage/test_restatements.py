@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,25 +23,6 @@ from tests.support.harness import ServiceHarness, World, of
 
 TENANTS = 30
 AFTER = {"started_at": "2100-01-01T00:00:00Z", "ended_at": "2100-01-01T00:01:00Z"}
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-async def own_world(world: World) -> AsyncIterator[World]:
-    opened = await World({**world.env, "RUNTIDE_POSTGRES_DSN": world.dsn}).open()
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def _lived(lineage: ServiceHarness, seeds: range) -> list[History]:

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from runtide_schemas.vocabulary import version_id_of
 
 from services.lineage.retention import forget_events
 from tests.component.lineage.asking import get, send
 from tests.component.lineage.told import Told, text
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
-
-
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
 
 
 async def why(told: Told, name: str, **params: Any) -> dict[str, Any]:

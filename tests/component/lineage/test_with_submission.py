@@ -21,11 +21,6 @@ async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
     await submission.stop()
 
 
-@pytest.fixture
-def told(lineage: ServiceHarness) -> Told:
-    return Told(lineage)
-
-
 async def request(told: Told, run_id: str, status: str) -> dict[str, Any]:
     return await told.kafka.until("requests.status.v1", lambda m: m["run_id"] == run_id and m["status"] == status)
 

@@ -18,18 +18,11 @@ from services.lineage.mirror import Loaded
 from services.lineage.store import LineageStore
 from tests.component.lineage.played import Follower, PlayedWorld
 from tests.support.eventually import eventually
-from tests.support.harness import ServiceHarness, World
+from tests.support.harness import ServiceHarness
 from tests.unit.lineage.memory import recomputed
 
 WORLDS = 8
 STEPS = 14
-
-
-@pytest.fixture(scope="module")
-async def lineage(world: World) -> AsyncIterator[ServiceHarness]:
-    service = await world.start("lineage")
-    yield service
-    await service.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What grows without bound is given an end: events that `why` is not asked about any more, and old plans."""
+"""What is given an end: events that `why` is not asked about any more, and old plans."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
 from shared.postgres import execute
+from shared.retention import forget_regularly
 from shared.service import Context
 
-EVERY_SECONDS = 600.0
 LIMIT = 5_000
 
 
 async def run(ctx: Context[LineageStore]) -> None:
-    """A little at a time."""
     settings = ctx.settings
     assert isinstance(settings, LineageSettings)
-    async with ctx.lead("retention") as lock:
-        while not lock.is_closed():
-            async with ctx.engine.begin() as conn:
-                before = ctx.clock() - timedelta(days=settings.keep_status_events_days)
-                forgotten = await forget_events(conn, before)
-                forgotten += await forget_plans(conn, ctx.clock() - timedelta(days=settings.keep_plans_days))
-            if forgotten:
-                ctx.log.info("forgot old events and plans", rows=forgotten)
-            await ctx.woken("retention", EVERY_SECONDS)
+
+    async def forget(conn: AsyncConnection) -> int:
+        events = await forget_events(conn, ctx.clock() - timedelta(days=settings.keep_status_events_days))
+        return events + await forget_plans(conn, ctx.clock() - timedelta(days=settings.keep_plans_days))
+
+    await forget_regularly(ctx, forget, said="forgot old events and plans")
 
 
 async def forget_plans(conn: AsyncConnection, before: datetime) -> int:

@@ -12,18 +12,25 @@ from runtide_schemas.vocabulary import BackfillOrder, BackfillStep, Gate, Mode, 
 
 from runtide.cli.following import follow
 from runtide.cli.output import Output
-from runtide.cli.session import Exit, Json, with_client
-from runtide.cli.submit import come_back, parameters_of, until_decided
+from runtide.cli.session import DAY, Exit, Json, with_client
+from runtide.cli.submit import (
+    FlowArgument,
+    GateOption,
+    ModeOption,
+    Timeout,
+    Wait,
+    come_back,
+    parameters_of,
+    until_decided,
+)
 from runtide.client import Runtide
-
-_DAY = ["%Y-%m-%d"]
 
 
 def backfill(
     instance: Annotated[str, typer.Argument(help="Name or id of the instance.")],
-    start: Annotated[datetime, typer.Option("--from", formats=_DAY, help="The first data date.")],
-    end: Annotated[datetime, typer.Option("--until", formats=_DAY, help="The last data date, included.")],
-    flow: Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")] = None,
+    start: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first data date.")],
+    end: Annotated[datetime, typer.Option("--until", formats=DAY, help="The last data date, included.")],
+    flow: FlowArgument = None,
     step: Annotated[
         BackfillStep | None,
         typer.Option(help="What one run covers; default: sessions where the date rule counts in them, else days."),
@@ -42,12 +49,10 @@ def backfill(
         list[str] | None,
         typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of every run; the value is JSON or text."),
     ] = None,
-    gate: Annotated[Gate, typer.Option(help="What to do when something upstream is not ready.")] = Gate.STRICT,
-    mode: Annotated[Mode, typer.Option(help="What the flow is told to do.")] = Mode.INCREMENTAL,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end; the exit code says which.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="With --wait: stop waiting after this.")
-    ] = None,
+    gate: GateOption = Gate.STRICT,
+    mode: ModeOption = Mode.INCREMENTAL,
+    wait: Wait = False,
+    timeout: Timeout = None,
     command_id: Annotated[
         str | None, typer.Option(help="The same id again is the same backfill; default: a new one.")
     ] = None,

@@ -9,7 +9,7 @@ import typer
 
 from runtide import market_calendars
 from runtide.cli.output import Output
-from runtide.cli.session import Exit, Json, rows_of, with_client
+from runtide.cli.session import DAY, Exit, Json, rows_of, with_client
 from runtide.client import Runtide
 from runtide.errors import InvalidCommand
 
@@ -17,9 +17,8 @@ app = typer.Typer(
     no_args_is_help=True, help="Sessions of markets: what date rules count in. Changing them needs the scope `ops`."
 )
 Code = Annotated[str, typer.Argument(metavar="CODE", help="XNYS, XLON, …, or a country: US, DE-BY.")]
-Day = Annotated[datetime, typer.Argument(metavar="DAY", formats=["%Y-%m-%d"], help="YYYY-MM-DD.")]
+Day = Annotated[datetime, typer.Argument(metavar="DAY", formats=DAY, help="YYYY-MM-DD.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; people will read it.")]
-_ON = ["%Y-%m-%d"]
 
 
 @app.command("list")
@@ -47,8 +46,8 @@ def listing(as_json: Json = False) -> None:
 @app.command()
 def show(
     code: Code,
-    since: Annotated[datetime | None, typer.Option("--from", formats=_ON, help="Default: 14 days ago.")] = None,
-    until: Annotated[datetime | None, typer.Option("--to", formats=_ON, help="Default: in 30 days.")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="Default: 14 days ago.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Default: in 30 days.")] = None,
     as_json: Json = False,
 ) -> None:
     """Its sessions, and what was entered by hand."""
@@ -79,8 +78,8 @@ def sync(
     codes: Annotated[
         list[str] | None, typer.Argument(metavar="[CODE]...", help="Default: all that lineage has.")
     ] = None,
-    since: Annotated[datetime | None, typer.Option("--from", formats=_ON, help="Default: 20 years ago.")] = None,
-    until: Annotated[datetime | None, typer.Option("--to", formats=_ON, help="Default: end of next year.")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="Default: 20 years ago.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Default: end of next year.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Default: the exchange's; of a country UTC.")] = None,
     if_ends_within: Annotated[
         int | None, typer.Option(min=0, metavar="DAYS", help="Leave alone what is known for longer.")

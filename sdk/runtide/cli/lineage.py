@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from runtide.cli.output import Output, moment
-from runtide.cli.session import Exit, Json, rows_of, suggestion, with_client
+from runtide.cli.session import INSTANT, Exit, Json, rows_of, suggestion, with_client
 from runtide.cli.tree import Tree
 from runtide.client import Runtide
 from runtide.errors import NotFound
@@ -71,7 +71,7 @@ def why(
     flow: Flow = None,
     at: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"], help="As it was then (UTC)."),
+        typer.Option(formats=INSTANT, help="As it was then (UTC)."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -9,17 +9,15 @@ import typer
 
 from runtide.cli.lists import Cursor, Instance
 from runtide.cli.output import Output, moment
-from runtide.cli.session import Exit, Json, Limit, rows_of, suggestion, with_client
+from runtide.cli.session import DAY, Exit, Json, Limit, rows_of, suggestion, with_client
 from runtide.client import Runtide
 from runtide.errors import NotFound
-
-_DAY = ["%Y-%m-%d"]
 
 
 def supersede(
     instance: Annotated[str, typer.Argument(help="Name or id of the instance.")],
-    first: Annotated[datetime, typer.Option("--from", formats=_DAY, help="The first data date that was wrong.")],
-    until: Annotated[datetime, typer.Option("--until", formats=_DAY, help="The last one, included.")],
+    first: Annotated[datetime, typer.Option("--from", formats=DAY, help="The first data date that was wrong.")],
+    until: Annotated[datetime, typer.Option("--until", formats=DAY, help="The last one, included.")],
     reason: Annotated[str, typer.Option(help="Why; people will read it.")],
     flow: Annotated[str | None, typer.Option(help="Which flow; default: the main one.")] = None,
     version: Annotated[str | None, typer.Option(help="Only this version; default: all that the dates reach.")] = None,

@@ -16,6 +16,8 @@ from runtide.client import Runtide
 from runtide.names import did_you_mean
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to stdout.")]
+DAY = ["%Y-%m-%d"]
+INSTANT = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", *DAY]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many at most.")]
 
 

@@ -15,31 +15,36 @@ from runtide_schemas.vocabulary import Gate, Mode, RequestStatus, instance_id_of
 from runtide import errors
 from runtide.cli.following import follow, refused
 from runtide.cli.output import Output
-from runtide.cli.session import Exit, Json, with_client
+from runtide.cli.session import INSTANT, Exit, Json, with_client
 from runtide.client import Runtide
 from runtide.runs import Run
 
 DECISION_SECONDS = 5.0
+FlowArgument = Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")]
+GateOption = Annotated[Gate, typer.Option("--gate", help="What to do when something upstream is not ready.")]
+ModeOption = Annotated[Mode, typer.Option("--mode", help="What the flow is told to do.")]
+Wait = Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end; the exit code says which.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=0, metavar="SECONDS", help="With --wait: stop waiting after this.")
+]
 
 
 def submit(
     instance: Annotated[str | None, typer.Argument(help="Name or id of the instance; with --plan it is known.")] = None,
-    flow: Annotated[str | None, typer.Argument(help="Which flow, where the instance has several: training, …")] = None,
+    flow: FlowArgument = None,
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; the value is JSON or text."),
     ] = None,
-    gate: Annotated[Gate, typer.Option(help="What to do when something upstream is not ready.")] = Gate.STRICT,
+    gate: GateOption = Gate.STRICT,
     smart: Annotated[bool, typer.Option("--smart", help="Do nothing if it is ready already.")] = False,
-    mode: Annotated[Mode, typer.Option(help="What the flow is told to do.")] = Mode.INCREMENTAL,
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow it to its end; the exit code says which.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="With --wait: stop waiting after this.")
-    ] = None,
+    mode: ModeOption = Mode.INCREMENTAL,
+    wait: Wait = False,
+    timeout: Timeout = None,
     wait_until: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+            formats=INSTANT,
             help="With --gate wait or recursive: give up then (UTC).",
         ),
     ] = None,

@@ -267,6 +267,7 @@ async def test_a_date_that_submission_never_announces_is_asked_for_again(told: B
     await told.done(parent, "prices", WEEK[0])
     second = await told.submitted(parent, WEEK[1])
     await told.request(parent, "cancelled")
+    await told.is_quiet()
     await told.lineage.rows("update due set due_at = now() where ref like $1", f"{told.tenant}/backfill/%")
     await eventually(lambda: told.lineage.rows("select 1 where not exists (select 1 from due where ref like $1)",
                                                f"{told.tenant}/backfill/%"))  # fmt: skip

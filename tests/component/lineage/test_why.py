@@ -227,6 +227,7 @@ async def test_every_answer_of_the_gate_is_kept_with_what_it_saw(told: Told) -> 
 
 async def test_a_snapshot_told_twice_is_remembered_once(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
+    await told.snapshot("prices", status="not_initialized")
     snapshot = await told.run(str(uuid4()), "prices", "completed")
     await told.snapshot("prices", status="ready")
     await told.kafka.send("runs.status.v1", snapshot)

@@ -44,7 +44,7 @@ async def test_a_process_joins_and_another_leaves_under_load_and_each_record_is_
     await first.stop()
     await sending
     await counting.until_read()
-    assert reads(second) == [counting.topic.partitions]
+    await eventually(lambda: reads(second) == [counting.topic.partitions], what="all partitions for the second")
     assert await counting.count("taken") == await counting.count("effects") == sent
     said = await counting.said()
     assert len(said) == len({message["run_id"] for message in said}) == sent

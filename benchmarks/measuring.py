@@ -16,7 +16,9 @@ Round = Callable[[], Awaitable[float]]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One goal: ours against its floor, pair by pair. `better`: which side of the goal is good."""
+    """One goal: ours against its floor, pair by pair. `better`: which side of the goal is good. `wanted` None: a scale,
+    without a verdict.
+    """
 
     goal: str
     what: str
@@ -25,27 +27,33 @@ class Figure:
     ours: float
     ratio: float
     worst_ratio: float
-    wanted: float
+    wanted: float | None
     better: Literal["higher", "lower"]
     rounds: int
 
     @property
     def reached(self) -> bool:
+        if self.wanted is None:
+            return True
         return self.ratio >= self.wanted if self.better == "higher" else self.ratio <= self.wanted
 
     def line(self) -> str:
-        sign = ">=" if self.better == "higher" else "<="
+        if self.wanted is None:
+            verdict = "(a scale)"
+        else:
+            sign = ">=" if self.better == "higher" else "<="
+            verdict = f"({sign} {self.wanted:g}) {'reached' if self.reached else 'NOT reached'}"
         return (
             f"{self.goal:<6} {self.what:<58} floor {self.floor:>10.1f} ours {self.ours:>10.1f} {self.unit:<9} "
-            f"ratio {self.ratio:5.2f} ({sign} {self.wanted:g}) {'reached' if self.reached else 'NOT reached'}"
+            f"ratio {self.ratio:5.2f} {verdict}"
         )
 
 
 class Floor(NamedTuple):
-    """What ours is held against: its words, the ratio wanted, and a round of it."""
+    """What ours is held against: its words, the ratio wanted (None: a scale), and a round of it."""
 
     what: str
-    wanted: float
+    wanted: float | None
     round: Round
 
 

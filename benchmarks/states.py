@@ -66,7 +66,7 @@ async def figures(world: World) -> list[Figure]:
                           lambda: bench.round(raw.load_decide_save)),
                     Floor("states followed, against one statement a batch", 0.60,
                           lambda: bench.round(raw.one_statement)),
-                    Floor("states followed, against one message, one ORM session", 60,
+                    Floor("states followed, against one message, one ORM session", None,
                           lambda: bench.round(tutorial.one_by_one, whole=False)),
                 ],
             )  # fmt: skip

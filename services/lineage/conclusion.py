@@ -69,7 +69,7 @@ class Change:
 
     @classmethod
     def of(cls, loaded: Loaded) -> Change:
-        world = loaded.world.with_open_runs(dict(loaded.world.open_runs))
+        world = loaded.world.with_open_runs(dict(loaded.world.open_runs), loaded.world.about_the_past)
         return cls(loaded, world, dict(loaded.requests))
 
     def end(self, run_id: UUID, how: str) -> None:
@@ -100,6 +100,9 @@ class Change:
             if now != runs:
                 open_runs[key] = now
                 self.freed.add(key)
+                if request.is_of_backfill:
+                    past = self.world.about_the_past | {request.run_id}
+                    self.world = self.world.with_open_runs(open_runs, past)
 
     def _tell(self, ended: Request) -> None:
         """The recursive request that asked for this one knows how it ended."""

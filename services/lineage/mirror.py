@@ -37,7 +37,10 @@ class Loaded:
         for request in live:
             if request.state is State.ADMITTED:
                 open_runs.setdefault(FlowKey(request.instance_id, request.kind), set()).add(request.run_id)
-        counted = world.with_open_runs({key: frozenset(runs) for key, runs in open_runs.items()})
+        counted = world.with_open_runs(
+            {key: frozenset(runs) for key, runs in open_runs.items()},
+            frozenset(request.run_id for request in live if request.is_of_backfill),
+        )
         return cls(counted, {request.run_id: request for request in live})
 
 

@@ -190,7 +190,7 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
         return target
     flow = world.flow(target.flow)
     assert flow is not None
-    may_have_read_old = request.is_automatic and world.open_runs.get(target.flow)
+    may_have_read_old = request.is_automatic and world.on_their_way(target.flow)
     if request.skip_if_ready and flow.status is FlowStatus.READY and not may_have_read_old:
         version_id = flow.version.version_id if flow.version else None
         return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
@@ -217,10 +217,8 @@ def target_of(world: World, request: Request) -> Target | Refused:
 
 
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
-    above, held = (
-        upstream_blockers(world, target.flow),
-        busy_blocker(world, target.flow, flow, automatic=request.is_automatic),
-    )
+    above = upstream_blockers(world, target.flow)
+    held = busy_blocker(world, target.flow, flow, automatic=request.is_automatic)
     if request.is_automatic:
         above, held = above or under_way(world, target.flow), (*held, *too_soon(world, target.flow, now))
     forced = request.gate is Gate.FORCE
@@ -289,7 +287,7 @@ def under_way(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     """Every flow above through gating edges that is ready and will run all the same: a run of it is admitted."""
     found = []
     for upstream in world.graph.above(key):
-        runs = sorted(map(str, world.open_runs.get(upstream, ())))
+        runs = sorted(map(str, world.on_their_way(upstream)))
         known = standing(world, upstream) if runs else None
         if known is not None and known.status is InstanceStatus.READY:
             found.append(replace(known, reason=f"run {runs[0]} is admitted"))

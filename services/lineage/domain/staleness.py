@@ -334,7 +334,7 @@ def _lacks_a_run(world: World, key: FlowKey, root: Root) -> bool:
         return False
     if root.run_id is not None:
         return _is_to_run(flow)
-    return _is_stale(flow) or flow.open_run_id is not None or bool(world.open_runs.get(key))
+    return _is_stale(flow) or flow.open_run_id is not None or bool(world.on_their_way(key))
 
 
 def _is_to_run(flow: Flow | None) -> bool:

@@ -304,13 +304,15 @@ class Instance:
 
 @dataclass(frozen=True)
 class World:
-    """One tenant. `open_runs`: flow → the runs admitted and not yet ended, which is what `max_open_runs` counts.
+    """One tenant. `open_runs`: flow → the runs admitted and not yet ended, which is what `max_open_runs` counts;
+    `about_the_past`: the runs of backfills.
     `calendars`: code → what is known, the same for every tenant; None while no date rule names any.
     """
 
     tenant: str
     instances: Mapping[UUID, Instance]
     open_runs: Mapping[FlowKey, frozenset[UUID]] = field(default_factory=dict)
+    about_the_past: frozenset[UUID] = frozenset()
     calendars: Mapping[str, Calendar] | None = None
 
     @cached_property
@@ -398,8 +400,14 @@ class World:
                 into.setdefault(edge.downstream, []).append(edge)
         return into
 
-    def with_open_runs(self, open_runs: Mapping[FlowKey, frozenset[UUID]]) -> World:
-        return self._same_graph(open_runs=open_runs)
+    def with_open_runs(
+        self, open_runs: Mapping[FlowKey, frozenset[UUID]], about_the_past: frozenset[UUID] = frozenset()
+    ) -> World:
+        return self._same_graph(open_runs=open_runs, about_the_past=about_the_past)
+
+    def on_their_way(self, key: FlowKey) -> frozenset[UUID]:
+        """The open runs of a flow that will leave a version behind: not those of a backfill."""
+        return self.open_runs.get(key, frozenset()) - self.about_the_past
 
     def with_calendars(self, calendars: Mapping[str, Calendar]) -> World:
         return self._same_graph(calendars=calendars)

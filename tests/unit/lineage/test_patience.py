@@ -127,6 +127,11 @@ def test_an_automatic_refresh_waits_for_a_run_above_that_is_admitted_and_has_not
     assert isinstance(said(of, asked=request("d")), Admitted)  # who asks for it himself is told by status alone
 
 
+def test_a_backfill_above_is_not_waited_for() -> None:
+    of = complete(PATIENT, "b", 50).world.with_open_runs({key("a"): frozenset({run(7)})})
+    assert isinstance(said(replace(of, about_the_past=frozenset({run(7)}))), Admitted)
+
+
 def test_an_automatic_refresh_is_not_skipped_while_a_run_may_have_read_what_is_old() -> None:
     assert isinstance(said(PATIENT), Skipped)
     assert isinstance(said(PATIENT.with_open_runs({key("d"): frozenset({run(7)})})), Parked)

@@ -319,6 +319,20 @@ async def test_a_backfill_changes_nothing_of_today(told: Backfilled) -> None:
     assert (str(row["version_id"]), row["is_backfill"]) == (str(version_id_of(UUID(child), 1)), True)
 
 
+async def test_what_refreshes_itself_does_not_wait_for_an_open_backfill_above(told: Backfilled) -> None:
+    await told.register("prices", type="DatasetInstance", flow={"max_open_runs": 2})
+    await told.register("momentum", "prices", flow={"on_upstream": "refresh"})
+    parent = await told.backfill("prices")
+    await told.decision(await told.child(parent, "prices", WEEK[0]))
+    await told.completed("prices")
+    command = await told.kafka.until(
+        "runs.commands.v1",
+        lambda m: m["tenant"] == told.tenant and m.get("trigger") == "upstream" and m["type"] == "run.submit",
+    )
+    refresh = await told.ask("momentum", command_id=command["command_id"], gate="wait", trigger="upstream")
+    assert (await told.decision(refresh))["type"] == "request.admitted"
+
+
 async def test_a_completed_backfill_does_not_hide_that_today_failed(told: Backfilled) -> None:
     await told.register("prices", type="DatasetInstance")
     await told.completed("prices")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from runtide.cli.output import Output, moment
+from runtide.cli.restatements import show_repair
 from runtide.cli.session import INSTANT, Exit, Json, rows_of, suggestion, with_client
 from runtide.cli.tree import Tree
 from runtide.client import Runtide
@@ -47,15 +48,31 @@ def lineage(
 
 
 def plan(
-    instance: Instance,
+    instance: Annotated[str | None, typer.Argument(help="Name or id of the instance.")] = None,
     flow: Flow = None,
     smart: Annotated[bool, typer.Option("--smart", help="Plan to do nothing if it is ready already.")] = False,
+    repair: Annotated[
+        str | None, typer.Option(metavar="ID", help="Instead: the re-runs that repair a restatement, in order.")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="With --repair: also what is no longer current.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What `submit --gate recursive` would do: who runs in which order, who does not and why, and what follows."""
+    """What `submit --gate recursive` would do: who runs in which order, who does not and why, and what follows.
+    Nothing is started.
+    """
     out = Output(as_json=as_json)
+    if (instance is None) == (repair is None):
+        raise typer.BadParameter("name an instance, or a restatement with --repair ID")
 
     async def command(client: Runtide) -> Exit | None:
+        if repair is not None:
+            body = await client.plan_repair(repair, history=history)
+            if as_json:
+                out.json(body)
+            else:
+                show_repair(out, body)
+            return None
+        assert instance is not None
         body = await known(client, instance, client.plan(instance, flow, skip_if_ready=smart))
         if as_json:
             out.json(body)
@@ -84,7 +101,8 @@ def why(
         if as_json:
             out.json(body)
             return None
-        _explain(out, body)
+        for line in explained(body):
+            out.line(line)
         return None
 
     with_client(out, command)
@@ -134,20 +152,21 @@ def _s(word: str, count: int, plural: str = "s") -> str:
     return word if count == 1 else word + plural
 
 
-def _explain(out: Output, body: dict[str, Any]) -> None:
-    out.line(str(body.get("sentence")))
+def explained(body: dict[str, Any]) -> Iterator[str]:
+    """What `Runtide.why` answers, line by line: the sentence, the chain, the version, and what is under way."""
+    yield str(body.get("sentence"))
     for link in rows_of(body, "chain"):
         rule = f" (rule {link['rule']})" if link.get("rule") else ""
         source = f" [{link['message_id']}]" if link.get("message_id") else ""
-        out.line(f"  {moment(link.get('at'))} {link.get('sentence')}{rule}{source}")
+        yield f"  {moment(link.get('at'))} {link.get('sentence')}{rule}{source}"
     version, run = body.get("version") or {}, body.get("run") or {}
     if version:
         verified = f", confirmed {moment(version['verified_at'])}" if version.get("verified_at") else ""
         made = f"made by run {version.get('run_id')} at {moment(version.get('made_at'))}"
-        out.line(f"version {version.get('version_id')}, {made}{verified}")
+        yield f"version {version.get('version_id')}, {made}{verified}"
     if run:
         whose = run.get("parent_actor") or run.get("actor") or "nobody here"
-        out.line(f"run {run.get('run_id')} is open ({run.get('trigger')}), asked for by {whose}")
+        yield f"run {run.get('run_id')} is open ({run.get('trigger')}), asked for by {whose}"
     for request in rows_of(body, "requests"):
         blockers = ", ".join(f"{one.get('name')} ({one.get('status')})" for one in rows_of(request, "blockers"))
-        out.line(f"request {request.get('run_id')} of {request.get('actor')} waits for {blockers}")
+        yield f"request {request.get('run_id')} of {request.get('actor')} waits for {blockers}"

@@ -47,7 +47,7 @@ def supersede(
             out.json(body)
         out.line(f"{body['versions_total']} versions superseded, {body['tainted_total']} runs tainted")
         out.line(f"see them with: runtide restatements {body['restatement_id']}")
-        out.line(f"what repairs it: runtide restatements {body['restatement_id']} --repair")
+        out.line(f"what repairs it: runtide plan --repair {body['restatement_id']}")
         return None
 
     with_client(out, command)
@@ -57,25 +57,17 @@ def restatements(
     restatement_id: Annotated[str | None, typer.Argument(metavar="ID", help="One of them: the runs it taints.")] = None,
     run: Annotated[str | None, typer.Option(help="Those that taint this run, with the path to it.")] = None,
     instance: Instance = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="With ID: the re-runs, in order. Nothing is started.")
-    ] = False,
-    history: Annotated[bool, typer.Option("--history", help="With --repair: also what is no longer current.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: Json = False,
 ) -> None:
     """What was declared superseded, the newest first."""
     out = Output(as_json=as_json)
-    if repair and restatement_id is None:
-        raise typer.BadParameter("name the restatement: runtide restatements ID --repair", param_hint="--repair")
 
     async def command(client: Runtide) -> Exit | None:
         if restatement_id is None:
             body = await client.restatements(limit=limit, cursor=cursor, instance=instance, run_id=run)
             show = _list
-        elif repair:
-            body, show = await client.plan_repair(restatement_id, history=history), _plan
         else:
             body, show = await client.restatement(restatement_id, limit=limit, cursor=cursor), _one
         if as_json:
@@ -114,7 +106,8 @@ def _one(out: Output, body: dict[str, Any]) -> None:
     _more(out, body)
 
 
-def _plan(out: Output, body: dict[str, Any]) -> None:
+def show_repair(out: Output, body: dict[str, Any]) -> None:
+    """The re-runs in order, and what does not run again."""
     _head(out, body)
     out.line(str(body.get("source")))
     rows = [

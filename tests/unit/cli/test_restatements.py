@@ -25,7 +25,7 @@ def test_supersede_says_how_far_it_reaches_and_what_to_do_next(cli: Cli) -> None
     result = cli("supersede", "prices", *DAYS, "--command-id", "c-1")
     assert result.exit_code == 0
     assert "1 versions superseded, 2 runs tainted" in result.stdout
-    assert f"runtide restatements {ID} --repair" in result.stdout
+    assert f"runtide plan --repair {ID}" in result.stdout
     [asked] = cli.asked
     assert asked.headers["idempotency-key"] == "c-1"
     assert json.loads(asked.content) == {
@@ -81,10 +81,11 @@ def test_a_repair_is_a_list_of_batches_and_what_is_left_out_by_name(cli: Cli) ->
         "not_again": [{"instance_name": "book", "run_id": ID, "reason": "history, superseded by run 7"}],
     }  # fmt: skip
     cli.routes[f"POST lineage.test /v1/restatements/{ID}/plan"] = httpx.Response(200, json=body)
-    result = cli("restatements", ID, "--repair", "--history")
+    result = cli("plan", "--repair", ID, "--history")
     assert [line.split("\t")[:2] for line in result.stdout.splitlines()[3:]] == [
         ["1", "prices/refresh"], ["2", "b/refresh"], ["2", "c/refresh"],
     ]  # fmt: skip
     assert f"not again: book run {ID}: history, superseded by run 7" in result.stderr
     assert json.loads(cli.asked[0].content) == {"history": True}
-    assert cli("restatements", "--repair").exit_code == 2
+    assert cli("plan", "--repair", ID, "--json").exit_code == 0
+    assert [cli("plan").exit_code, cli("plan", "prices", "--repair", ID).exit_code] == [2, 2]

@@ -15,6 +15,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 from runtide import Runtide
+from runtide.cli.lineage import explained
 from runtide.platform import Platform
 from runtide.runs import Run
 from runtide_schemas.requests import RequestStatusChanged
@@ -43,6 +44,7 @@ class Story:
         await self.day_one()
         await self.day_two()
         await self.day_three()
+        await self.why("d", "is ready")
         self.ran_once_per_change(2)
         flow_runs = await self.flow_runs_of("d")
         self.check(f"Prefect knows {flow_runs} flow runs of d", flow_runs == 2)
@@ -74,6 +76,7 @@ class Story:
             one.run_id for one in self.heard.requests_of("d") if not one.status.is_end and one.status != "launched"
         ]
         self.check("e changed too, and joined the same wait of d", asked == [waiting.run_id] and not self.today("d"))
+        await self.why("d", "is stale")
         await self.ask("c", drop_missing=True)
         await self.heard.until(lambda: self.today("d") and self.heard.is_at_rest())
         self.check("c was repaired, and d ran once for all of it", self.counts()["d"] == 1)
@@ -100,6 +103,13 @@ class Story:
         if not is_true:
             raise StoryBroke(sentence)
         self.console.print(f"[green]✓[/] {sentence}", soft_wrap=True)
+
+    async def why(self, letter: str, expected: str) -> None:
+        """Lineage's own words: the chain from the root cause to what this flow shows."""
+        chain = list(explained(await self.client.why(f"{self.name}-{letter}")))
+        self.check(f"why {letter}: {chain[0]}", expected in chain[0])
+        for line in chain[1:]:
+            self.console.print(line, markup=False, soft_wrap=True)
 
     async def ask(self, letter: str, **parameters: Any) -> Run:
         """A run of this flow by hand, to its end. Raises: RuntideError where that is no success."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from runtide_schemas.vocabulary import RunStatus
+from runtide_schemas.vocabulary import RunStatus, Trigger
 
 from services.lineage.domain.endings import BEGINNING, Completion, Past, Run, chained, settled
 from services.lineage.domain.gate import Request
@@ -105,7 +105,8 @@ class MemoryStore:
         ended = sorted((run for run in runs if run.ended_at), key=lambda run: (run.ended_at, run.run_id))
         deciding = [run for run in ended if run.decides]
         running = sorted(
-            (run for run in runs if run.status is RunStatus.RUNNING), key=lambda run: (run.started_at, run.run_id)
+            (run for run in runs if run.status is RunStatus.RUNNING and run.trigger is not Trigger.BACKFILL),
+            key=lambda run: (run.started_at, run.run_id),
         )
         dates = [one.last_data_date for one in valid if one.last_data_date]
         return Past(

@@ -1,7 +1,8 @@
 """A world lived through at random, by lineage's own handlers: people, submission and Prefect are played by dice.
 
-`Story(seed)` is always the same story. Roots are run by people; everything else refreshes itself. While it lives, all
-that can happen happens; `calm_down` lets end well what is under way, and has people mend what failed.
+`Story(seed)` is always the same story. Roots are run by people; everything else refreshes itself. Of some flows a
+backfill is open from the first day on. While it lives, all that can happen happens; `calm_down` lets end well what is
+under way, and has people mend what failed.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Story:
         self.store = MemoryStore(TENANT)
         self.names = [f"n{place}" for place in range(self.dice.randint(3, 7))]
         self.name_of = {id_of(name): name for name in self.names}
+        self.backfilled = [name for name in self.names if self.dice.random() < 0.2]
         self.asked: list[SubmitRun] = []
         self.requests: dict[UUID, dict[str, Any]] = {}
         self.runs: dict[UUID, Played] = {}
@@ -95,6 +97,8 @@ class Story:
             self._has_run(bare, flow, number)
         flows = recomputed(bare, lambda flow: self.store.past(flow, BEGINNING), self.now)
         self.store.instances = dict(bare.with_flows(flows).instances)
+        for name in self.backfilled:
+            self.ask(name, trigger=Trigger.BACKFILL)
 
     def _edge(self, name: str) -> Upstream:
         return upstream(name, **self.dice.choice(EDGES))
@@ -105,7 +109,8 @@ class Story:
             "max_wait": timedelta(seconds=self.dice.choice([60, 300])) if self.dice.random() < 0.2 else None,
             "min_interval": timedelta(seconds=self.dice.choice([30, 120])) if self.dice.random() < 0.1 else None,
         }
-        return made.with_flows({REFRESH: replace(made.flows[0], **waits)})
+        room = 2 if name in self.backfilled else 1
+        return made.with_flows({REFRESH: replace(made.flows[0], max_open_runs=room, **waits)})
 
     def _has_run(self, world: World, flow: FlowKey, number: int) -> None:
         name, at = self.name_of[flow.instance_id], NOW - timedelta(days=1) + timedelta(minutes=number)
@@ -177,6 +182,9 @@ class Story:
         assert message.instance_id is not None
         name, body = self.name_of[message.instance_id], self.requests[message.run_id]
         trigger = body["trigger"]
+        if trigger is Trigger.BACKFILL:
+            self.start(Played(message.run_id, name, trigger))  # for ever, and today it is nobody's business
+            return
         if trigger is Trigger.UPSTREAM:
             self.automatic[name] += 1
             if message.warning is not None:
@@ -250,9 +258,10 @@ class Story:
         self.runs[played.run_id] = played
         self.start(played)
 
-    def ask(self, name: str, *, mode: Mode = Mode.INCREMENTAL) -> None:
+    def ask(self, name: str, *, mode: Mode = Mode.INCREMENTAL, trigger: Trigger = Trigger.MANUAL) -> None:
         """Somebody asks for a run, and waits."""
-        command = SubmitRun(command_id=f"hand {self._offset}", tenant=TENANT, instance=name, gate=Gate.WAIT, mode=mode)
+        command = SubmitRun(command_id=f"hand {self._offset}", tenant=TENANT, instance=name, gate=Gate.WAIT, mode=mode,
+                            trigger=trigger)  # fmt: skip
         self.announce([command])
 
     def cancel(self) -> None:
@@ -402,7 +411,12 @@ class Story:
 
     @property
     def live_requests(self) -> list[Any]:
-        return [one for one in self.store.all_requests.values() if one.state is not State.ENDED]
+        """But for those of backfills, which never end here."""
+        return [
+            one
+            for one in self.store.all_requests.values()
+            if one.state is not State.ENDED and one.trigger is not Trigger.BACKFILL
+        ]
 
     @property
     def not_ready(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Thousands of random worlds through lineage's own handlers: graphs with optional and schema edges, durations, failures
-and repairs, unchanged outputs, staggered roots, withdrawals, new definitions and edges, `max_wait` and `min_interval`.
+and repairs, unchanged outputs, staggered roots, withdrawals, new definitions and edges, `max_wait` and `min_interval`,
+and backfills that are open for ever.
 
 Nothing is left stale nor waiting; no flow runs more often than changes above it account for; a join never runs on half
 of what is new; and the stored state is what recomputing from scratch says (I7). The controls break the rule, and must
@@ -96,11 +97,15 @@ def _skipped_while_running(world: World, request: Request, **now: Any) -> gate.D
 _decide = gate.decide
 CONTROLS: dict[str, tuple[object, str, object]] = {
     "counting a running request as waiting": (
-        Request, "will_refresh", property(lambda request: request.state is not State.ENDED),
+        Request, "will_refresh",
+        property(lambda request: request.state is not State.ENDED and not request.is_of_backfill),
     ),
     "asking only flows that turn stale now": (conclusion, "restate", _only_newly_stale),
     "never asking the flow itself": (staleness, "_lacks_a_run", lambda *_: False),
     "skipping what is ready while a run of it is on its way": (gate, "decide", _skipped_while_running),
+    "waiting for backfills above": (
+        World, "on_their_way", lambda world, key: world.open_runs.get(key, frozenset()),
+    ),
 }  # fmt: skip
 
 

@@ -314,7 +314,8 @@ async def test_a_backfill_changes_nothing_of_today(told: Backfilled) -> None:
         assert (flow["last_data_date"], flow["open_run_id"]) == ("2025-06-02", None)
     below = of(await told.about("instances.status.v1"), instance_id=told.id("momentum"))
     assert below[-1]["status"] == "ready"
-    assert not of(await told.about("runs.commands.v1"), trigger="upstream", instance=told.id("momentum"))
+    refreshes = of(await told.about("runs.commands.v1"), trigger="upstream", instance=told.id("momentum"))
+    assert not [one for one in refreshes if child in one["command_id"]]  # today's, where it was heard of late, may
     [row] = await told.lineage.rows("select * from versions where run_id = $1", UUID(child))
     assert (str(row["version_id"]), row["is_backfill"]) == (str(version_id_of(UUID(child), 1)), True)
 

@@ -101,7 +101,7 @@ class Change:
                 open_runs[key] = now
                 self.freed.add(key)
                 if request.is_of_backfill:
-                    past = self.world.about_the_past | {request.run_id}
+                    past = self.world.about_the_past ^ {request.run_id}
                     self.world = self.world.with_open_runs(open_runs, past)
 
     def _tell(self, ended: Request) -> None:

@@ -39,7 +39,7 @@ class Loaded:
                 open_runs.setdefault(FlowKey(request.instance_id, request.kind), set()).add(request.run_id)
         counted = world.with_open_runs(
             {key: frozenset(runs) for key, runs in open_runs.items()},
-            frozenset(request.run_id for request in live if request.is_of_backfill),
+            frozenset(one.run_id for one in live if one.is_of_backfill and one.state is State.ADMITTED),
         )
         return cls(counted, {request.run_id: request for request in live})
 

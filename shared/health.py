@@ -6,8 +6,8 @@ import time
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from shared.migrate import pending
 from shared.postgres import fetch
+from shared.revisions import pending
 
 if TYPE_CHECKING:
     from shared.service import Context
@@ -31,7 +31,7 @@ async def readiness(context: Context[Any]) -> dict[str, Any]:
     try:
         async with context.engine.connect() as conn:
             rows = await fetch(conn, "select count(*) as rows, min(created_at) as oldest from outbox")
-            missing = await conn.run_sync(lambda sync: pending(sync, context.service.name))
+            missing = await pending(conn, context.service.name)
         checks["postgres"] = {"ok": True}
         checks["migrations"] = {"ok": not missing, "pending": missing}
         checks["outbox"] = {"ok": True, "rows": rows[0]["rows"], "oldest_at": _iso(rows[0]["oldest"])}

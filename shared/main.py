@@ -15,9 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import collector
 from shared.messaging import offsets, topics
-from shared.migrate import migrate as migrate_schema
-from shared.migrate import pending
 from shared.postgres import engine_for, fetch, is_transient
+from shared.revisions import pending
 from shared.service import Running, Service
 from shared.settings import ServiceSettings, environment_names, unknown_names
 
@@ -43,6 +42,8 @@ def main(name: str, settings_type: type[ServiceSettings], build: Callable[[Any],
     @app.command()
     def migrate() -> None:
         """Bring the tables to what this code needs."""
+        from shared.migrate import migrate as migrate_schema  # with Alembic, which a running service does without
+
         before, after = _loop(_with_engine(name, _settings(settings_type), lambda e: migrate_schema(e, name)))
         typer.echo(
             f"{name}: {before or 'empty'} → {after}" if before != after else f"{name}: at {after}, nothing to do"
@@ -103,7 +104,7 @@ def _print(settings: Any, indent: str = "") -> None:
 def _refuse_old_tables(name: str, settings: ServiceSettings) -> None:
     async def missing(engine: AsyncEngine) -> list[str]:
         async with engine.connect() as conn:
-            return await conn.run_sync(lambda sync: pending(sync, name))
+            return await pending(conn, name)
 
     try:
         found = _loop(_with_engine(name, settings, missing))

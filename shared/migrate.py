@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-ROOT = Path(__file__).resolve().parent.parent
-VERSION_TABLE = "schema_version"
+from shared.revisions import ROOT, VERSION_TABLE, versions_of
 
 
 def configuration(service: str) -> Config:
     """Alembic's configuration for one service, without a file."""
     config = Config()
     config.set_main_option("script_location", str(ROOT / "shared" / "migrations"))
-    config.set_main_option("version_locations", str(ROOT / "services" / service / "migrations" / "versions"))
+    config.set_main_option("version_locations", str(versions_of(service)))
     config.set_main_option("path_separator", "newline")
     return config
 
@@ -46,10 +43,3 @@ def current(connection: Connection, service: str) -> str | None:
     """The revision that the database has."""
     options: dict[str, Any] = {"version_table": VERSION_TABLE, "version_table_schema": service}
     return MigrationContext.configure(connection, opts=options).get_current_revision()
-
-
-def pending(connection: Connection, service: str) -> list[str]:
-    """Revisions that the code has and the database has not, oldest first."""
-    script = ScriptDirectory.from_config(configuration(service))
-    have = current(connection, service)
-    return [revision.revision for revision in reversed(list(script.iterate_revisions("heads", have or "base")))]

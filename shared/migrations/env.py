@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from shared.migrate import VERSION_TABLE
+from shared.revisions import VERSION_TABLE
 
 attributes = context.config.attributes
 context.configure(

@@ -26,12 +26,15 @@ _TRANSIENT_STATES = ("55P03", "25P03")
 
 
 def engine_for(settings: PostgresSettings, *, schema: str, application: str, pool_size: int = 8) -> AsyncEngine:
-    """An engine whose connections see one service's schema first."""
+    """An engine whose connections see one service's schema first. The one given back last is taken first, so that
+    only as many hold plans and catalogs as work at once.
+    """
     dsn = settings.dsn.get_secret_value()
     engine = create_async_engine(
         dsn.replace("postgresql://", "postgresql+asyncpg://", 1),
         pool_size=pool_size,
         max_overflow=4,
+        pool_use_lifo=True,
         pool_pre_ping=False,
         pool_recycle=1800,
         connect_args={

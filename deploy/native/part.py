@@ -57,6 +57,7 @@ def _base_environment() -> dict[str, str]:
     leaks = (
         "PYTHONPATH",
         "PYTHONHOME",
+        "PYTHONDONTWRITEBYTECODE",  # each process would compile all that it imports, and keep the room that took
         "VIRTUAL_ENV",
         "PREFECT_",
         "KAFKA_",

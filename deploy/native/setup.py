@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from deploy.native.part import Stack
 
 BUCKETS = ("runs", "logs")
-KAFKA_MEMORY = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+# The heap begins small and grows as it is needed; by itself a JVM begins with a 64th of the machine's memory.
+KAFKA_MEMORY = (
+    "-Xms32m", "-Xmx256m", "-XX:MinHeapFreeRatio=20", "-XX:MaxHeapFreeRatio=40", "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+)  # fmt: skip
 
 
 async def _run(
@@ -133,6 +137,8 @@ def java_command(*, archive: bool = False) -> list[str]:
     if archive and version >= 19:
         words += [
             "-XX:+AutoCreateSharedArchive",
+            "-XX:+UnlockDiagnosticVMOptions",
+            "-XX:ArchiveRelocationMode=0",
             f"-XX:SharedArchiveFile={cache_dir() / f'{tools.jars().name}-java{version}.jsa'}",
         ]
     return [*words, "-cp", f"{tools.jars()}/*"]

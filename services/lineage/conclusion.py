@@ -146,7 +146,7 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     await work.store.save_requests([request for outcome in outcomes for request in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
     pairs = zip(changes, outcomes, strict=True)
-    await work.store.save_events([row for change, outcome in pairs for row in _events(change, outcome, work)])
+    await work.store.save_events([row for change, outcome in pairs for row in events_to_save(change, outcome, work)])
     changed = [
         Loaded.of(change.world, change.requests.values())
         for change, outcome in zip(changes, outcomes, strict=True)
@@ -156,7 +156,7 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
         work.after_commit(await work.store.advance(changed))
 
 
-def _events(change: Change, outcome: Outcome, work: Work[LineageStore]) -> Iterator[dict[str, Any]]:
+def events_to_save(change: Change, outcome: Outcome, work: Work[LineageStore]) -> Iterator[dict[str, Any]]:
     """What the announced snapshots say anew, with the message by which it came."""
     for before, after in outcome.announced:
         source = _source(change, after.instance_id, outcome.restated.causes.get(after.instance_id))
@@ -239,7 +239,7 @@ def _moved(
         was = before.instances.get(instance_id)
         if was is now and instance_id not in resolved:
             continue
-        if was is None or was.face != now.face or instance_id in resolved:
+        if was is None or instance_id in resolved or not now.shows_the_same_as(was):
             yield was, _numbered(was, now, causes.get(instance_id), work), True
         elif was != now:
             yield was, now, False
@@ -249,7 +249,8 @@ def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Wo
     flows = []
     for flow in now.flows:
         old = was.flow(flow.kind) if was else None
-        flows.append(changed_copy(flow, old_status=old.status if old else None))
+        status = old.status if old else None
+        flows.append(flow if flow.old_status is status else changed_copy(flow, old_status=status))
     return changed_copy(
         now,
         flows=tuple(flows),

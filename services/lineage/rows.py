@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from runtide_schemas.vocabulary import (
     BackfillOrder,
     BackfillStep,
@@ -36,6 +37,7 @@ from services.lineage.domain.recursive import Asked
 from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
+_encode = msgspec.json.Encoder().encode
 
 _SINCE = "s.tenant = :tenant and s.revision > :since"
 INSTANCES = f"""
@@ -73,6 +75,14 @@ from unnest(
     cast(:ats as timestamptz[]), cast(:statuses as text[]), cast(:old_statuses as text[]), cast(:causes as text[]),
     cast(:answers as text[])
 ) as n (instance_id, tenant, revision, seq, announced_at, status, old_status, cause, answers)
+"""
+_EVENT = (
+    "tenant, instance_id, kind, at, seq, old_status, status, old_freshness, freshness, rule, reason, old_version_id, "
+    "version_id, open_run_id, run_id, above_instance_id, above_kind, message_id"
+)
+INSERT_EVENTS = f"""
+insert into status_events ({_EVENT})
+select {_EVENT} from json_populate_recordset(null::status_events, cast(:rows as json))
 """
 VERSIONS_AT = """
 select v.version_id
@@ -152,6 +162,11 @@ on conflict (version_id) do update set
 def dumps(batch: Collection[Mapping[str, Any]]) -> str:
     """Rows as one JSON array: times, spans and ids as text, which PostgreSQL reads by the column's type."""
     return json.dumps(list(batch), default=_text)
+
+
+def events_text(events: Sequence[Mapping[str, Any]]) -> str:
+    """Of thousands at once: there is nothing in them that people wrote freely but text."""
+    return _encode(events).decode()
 
 
 def _text(value: object) -> Any:
@@ -343,7 +358,7 @@ def standing_columns(changed: Sequence[Instance]) -> dict[str, list[Any]]:
         "statuses": [one.status for one in changed],
         "old_statuses": [one.old_status for one in changed],
         "causes": [_cause_text(one.cause) for one in changed],
-        "answers": [json.dumps({flow.kind: _answer_row(flow) for flow in one.flows}, default=_text) for one in changed],
+        "answers": [_encode({flow.kind: _answer_row(flow) for flow in one.flows}).decode() for one in changed],
     }
 
 
@@ -356,9 +371,17 @@ def _answer_row(flow: Flow) -> tuple[Any, ...]:
 def _cause_text(cause: Cause | None) -> str | None:
     if cause is None:
         return None
-    run_id, version_id = (str(one) if one else None for one in (cause.run_id, cause.version_id))
-    said = {"run_id": run_id, "version_id": version_id, "instance_id": str(cause.instance_id), "path": cause.path}
-    return json.dumps(said)
+    return _encode(cause).decode()
+
+
+def is_only_answered(before: Instance | None, after: Instance) -> bool:
+    """Nothing differs but the answers: all that most instances of a pass are."""
+    return (
+        before is not None
+        and before.upstreams is after.upstreams
+        and before.definition == after.definition
+        and [flow.facts for flow in before.flows] == [flow.facts for flow in after.flows]
+    )
 
 
 def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict[str, Any]]:

@@ -223,12 +223,13 @@ class LineageStore(CalendarStore):
 
     async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
         """Before and after of each. Definitions, facts and edges are touched only where they differ."""
-        defined = [after for before, after in changed if before is None or before.definition != after.definition]
+        touched = [pair for pair in changed if not rows.is_only_answered(*pair)]
+        defined = [after for before, after in touched if before is None or before.definition != after.definition]
         await self._upsert("instances", ("instance_id",), [rows.instance_row(after) for after in defined])
-        flows = [row for before, after in changed for row in rows.changed_flow_rows(before, after)]
+        flows = [row for before, after in touched for row in rows.changed_flow_rows(before, after)]
         await self._upsert("flows", ("instance_id", "kind"), flows)
-        await self._delete_flows([key for before, after in changed for key in rows.gone_flows(before, after)])
-        await self._rewire([after for before, after in changed if rows.rewired(before, after)])
+        await self._delete_flows([key for before, after in touched for key in rows.gone_flows(before, after)])
+        await self._rewire([after for before, after in touched if rows.rewired(before, after)])
         await self._save_standings(rows.UPDATE_STANDINGS, [after for before, after in changed if before is not None])
         await self._save_standings(rows.INSERT_STANDINGS, [after for before, after in changed if before is None])
 
@@ -301,15 +302,7 @@ class LineageStore(CalendarStore):
     async def save_events(self, events: Sequence[Mapping[str, Any]]) -> None:
         """What snapshots said anew, appended."""
         if events:
-            columns = ", ".join(events[0])
-            await execute(
-                self._conn,
-                f"""
-                insert into status_events ({columns})
-                select {columns} from jsonb_populate_recordset(null::status_events, cast(:rows as jsonb))
-                """,
-                rows=rows.dumps(events),
-            )
+            await execute(self._conn, rows.INSERT_EVENTS, rows=rows.events_text(events))
 
     async def newly_refused(self, activity_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
         """Those of these refusals that were not said before."""

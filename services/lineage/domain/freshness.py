@@ -6,14 +6,13 @@ over the answer while a run is open and started.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from runtide_schemas.vocabulary import FlowStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """All that the answer depends on, of one flow. `delayed`, `stale_by_version`, `stale_by_date`: why rules 4, 5 and 6
     hold, None if they do not.
     """
@@ -27,8 +26,7 @@ class Evidence:
     stale_by_date: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The status, the number of the rule that gave it, and a sentence for people (none for `ready`)."""
 
     status: FlowStatus

@@ -6,7 +6,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -134,17 +134,13 @@ class Graph:
         """Upstreams before those that read them."""
         return sorted(keys, key=lambda key: self.rank.get(key, -1))
 
-    def below(self, roots: Collection[FlowKey], stopped: Collection[FlowKey] = ()) -> Reach:
-        """Everything below the roots along propagating edges, each visited once, nearest first; a flow of `stopped` is
-        not reached, nor what only lies below it.
+    def below(self, roots: Collection[FlowKey], passes: Callable[[FlowKey], bool] | None = None) -> Reach:
+        """Everything below the roots along propagating edges, each visited once, nearest first; a flow that does not
+        pass is not reached, nor what only lies below it.
         """
-        flags = None
-        if stopped:
-            flags = np.zeros(len(self._keys), dtype=np.bool_)
-            flags[[self._number[key] for key in stopped if key in self._number]] = True
-        return self._reach(
-            self._readers.walk([self._number[key] for key in roots if key in self._number], flags), roots
-        )
+        keys, started = self._keys, [self._number[key] for key in roots if key in self._number]
+        asked = None if passes is None else lambda node: passes(keys[node])
+        return self._reach(self._readers.walk(started, asked), roots)
 
     def _reach(self, found: Reached, roots: Collection[FlowKey]) -> Reach:
         keys, parents = self._keys, found.parents.tolist()

@@ -1,11 +1,11 @@
 """A graph as arrays, so that a walk over a million edges costs milliseconds: nodes are numbers from 0.
 
-A layer with few edges is walked in Python, a wide one by numpy: a long tail costs as little as a dense middle.
+What is narrow is walked in Python, what is wide by numpy: a long tail costs as little as a dense middle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 Nodes = NDArray[np.intp]
 Flags = NDArray[np.bool_]
-WIDE = 2_000  # edges of a layer from which numpy is faster
+MANY = 50  # edges of a node, and
+WIDE = 2_000  # of a layer, from which numpy is faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +35,36 @@ class Arrows:
         self.starts: Nodes = np.zeros(size + 1, dtype=np.intp)
         np.cumsum(np.bincount(sources, minlength=size), out=self.starts[1:])
 
-    def walk(self, roots: Iterable[int], stopped: Flags | None = None) -> Reached:
-        """Everything that the roots lead to, each visited once; not what is `stopped`, nor what only that leads to. A
+    def walk(self, roots: Iterable[int], passes: Callable[[int], bool] | None = None) -> Reached:
+        """Everything that the roots lead to, each visited once; not what does not pass, nor what only that leads to. A
         root is reached only if it lies below another one.
         """
         parents: Nodes = np.full(self.size, -1, dtype=np.intp)
-        seen: Flags = np.zeros(self.size, dtype=np.bool_) if stopped is None else stopped.copy()
+        seen: Flags = np.zeros(self.size, dtype=np.bool_)
         is_root: Flags = np.zeros(self.size, dtype=np.bool_)
         layer = list(dict.fromkeys(roots))
         is_root[layer] = True
         order: list[int] = []
         while layer:
-            edges = int((self.starts[[node + 1 for node in layer]] - self.starts[layer]).sum())
-            reached = self._narrow(layer, seen, parents) if edges < WIDE else self._wide(layer, seen, parents)
+            reached: list[int] = []
+            for node in layer:
+                reached += self._new_below(node, seen, parents)
+            if passes is not None:
+                reached = list(filter(passes, reached))
+            reached.sort()
             order += reached
             layer = [node for node in reached if not is_root[node]]
         return Reached(order, parents)
 
-    def _narrow(self, layer: Sequence[int], seen: Flags, parents: Nodes) -> list[int]:
-        reached = []
-        for node in layer:
-            for target in self.targets[self.starts[node] : self.starts[node + 1]].tolist():
-                if not seen[target]:
-                    seen[target] = True
-                    parents[target] = node
-                    reached.append(target)
-        return sorted(reached)
-
-    def _wide(self, layer: Sequence[int], seen: Flags, parents: Nodes) -> list[int]:
-        sources, targets = self._edges_of(np.asarray(layer, dtype=np.intp))
-        new = ~seen[targets]
-        sources, targets = sources[new], targets[new]
-        parents[targets[::-1]] = sources[::-1]  # the first edge to a node wins
-        mark: Flags = np.zeros(self.size, dtype=np.bool_)
-        mark[targets] = True
-        seen |= mark
-        reached: list[int] = np.flatnonzero(mark).tolist()
-        return reached
+    def _new_below(self, node: int, seen: Flags, parents: Nodes) -> list[int]:
+        targets = self.targets[self.starts[node] : self.starts[node + 1]]
+        if len(targets) < MANY:
+            new = [target for target in dict.fromkeys(targets.tolist()) if not seen[target]]
+        else:
+            new = np.unique(targets[~seen[targets]]).tolist()
+        seen[new] = True
+        parents[new] = node
+        return new
 
     def _edges_of(self, layer: Nodes) -> tuple[Nodes, Nodes]:
         counts = self.starts[layer + 1] - self.starts[layer]

@@ -11,16 +11,18 @@ a reader by a schema edge when there are other columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import NamedTuple
 from uuid import UUID
 
 from runtide_schemas.vocabulary import EdgeKind, FlowStatus, InstanceStatus
 
 from services.lineage.domain.freshness import Evidence, freshness
-from services.lineage.domain.graph import Edge, FlowKey, Reach
+from services.lineage.domain.graph import PATH_LIMIT, Edge, FlowKey, Reach
 from services.lineage.domain.lateness import lateness
 from services.lineage.domain.world import Cause, Flow, Instance, Read, Version, World, changed_copy
 
@@ -74,7 +76,7 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
     turned = _asked_again(world, roots, now)
     graph = world.graph
     starts = [key for key, flow in turned.flows.items() if _is_stale(flow) and not _is_stale(world.flow(key))]
-    spread = graph.below(starts, stopped=_not_to_turn(world, turned.flows)) if starts else Reach(frozenset(), {})
+    spread = graph.below(starts, _turned_from_above(world, turned.flows)) if starts else Reach(frozenset(), {})
     flows = dict(turned.flows)
     for key, parent in spread.parents.items():
         flow = flows.get(key) or world.flow(key)
@@ -85,10 +87,11 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
     besides = {key: parent for key, parent in turned.by_columns.items() if key not in parents}
     reach = Reach(frozenset(roots), parents | besides)
     after = _without_ended_delays(world.with_flows(flows), roots, now)
+    ways = _ways(after, roots, reach)
     return Restated(
         world=after,
-        causes=_causes(world, after, roots, reach),
-        newly_stale=_newly_stale(world, after, roots, reach),
+        causes=_causes(world, after, roots, ways),
+        newly_stale=_newly_stale(world, flows, roots, ways),
         asks=tuple(_asks(after, roots)),
         reach=reach,
     )
@@ -144,16 +147,14 @@ def _is_stale(flow: Flow | None) -> bool:
     return flow is not None and flow.stale_by_version is not None
 
 
-def _not_to_turn(world: World, asked: Mapping[FlowKey, Flow]) -> list[FlowKey]:
-    """The flows that staleness from above does not turn: those stale already, and those that never made a version."""
-    stopped = []
-    for instance in world.instances.values():
-        for known in instance.flows:
-            key = FlowKey(instance.instance_id, known.kind)
-            flow = asked.get(key, known)
-            if flow.stale_by_version is not None or flow.version is None:
-                stopped.append(key)
-    return stopped
+def _turned_from_above(world: World, asked: Mapping[FlowKey, Flow]) -> Callable[[FlowKey], bool]:
+    """Whether staleness from above turns a flow: not one that is stale already, nor one that never made a version."""
+
+    def is_turned(key: FlowKey) -> bool:
+        flow = asked.get(key) or world.flow(key)
+        return flow is None or (flow.stale_by_version is None and flow.version is not None)
+
+    return is_turned
 
 
 def _without_ended_delays(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> World:
@@ -264,39 +265,57 @@ def other_columns(read: Read | None, current: Version) -> bool:
     return not known and was.since != current.schema.since
 
 
-def _causes(before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach) -> dict[UUID, Cause]:
+class _Way(NamedTuple):
+    """From which root, and through which instances, each named once."""
+
+    root: FlowKey
+    names: tuple[str, ...]
+
+
+def _ways(world: World, roots: Iterable[FlowKey], reach: Reach) -> dict[FlowKey, _Way]:
+    """Roots first, then what they reach, nearest first. Of a long way the root and its last hundred."""
+    ways = {key: _Way(key, (world.name_of_instance(key.instance_id),)) for key in roots}
+    for key in reach.parents:
+        climbed, here = [], key
+        while here not in ways:
+            climbed.append(here)
+            here = reach.parents[here]
+        for below in reversed(climbed):
+            root, names = ways[reach.parents[below]]
+            name = world.name_of_instance(below.instance_id)
+            ways[below] = _Way(root, names if name in names else _longer(names, name))
+    return ways
+
+
+def _longer(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return (*names, name) if len(names) < PATH_LIMIT else (names[0], *names[2:], name)
+
+
+def _causes(
+    before: World, after: World, roots: Mapping[FlowKey, Root], ways: Mapping[FlowKey, _Way]
+) -> dict[UUID, Cause]:
     """Instance → its cause: its own root first, else the nearest above. Only of roots and of what moved."""
     causes: dict[UUID, Cause] = {}
-    for key in (*sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself)), *reach.parents):
-        now = after.instances.get(key.instance_id)
-        if key.instance_id in causes or now is None or (key not in roots and now is before.instances[key.instance_id]):
+    first = sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself))
+    for key in (*first, *islice(ways, len(roots), None)):
+        instance_id = key.instance_id
+        now = after.instances.get(instance_id)
+        if instance_id in causes or now is None or (key not in roots and now is before.instances[instance_id]):
             continue
-        path = (key,) if key in roots else reach.path_to(key)
-        root = roots[path[0]]
-        causes[key.instance_id] = Cause(root.run_id, root.version_id, path[0].instance_id, _names(after, path))
+        way = ways[key]
+        root = roots[way.root]
+        causes[instance_id] = Cause(root.run_id, root.version_id, way.root.instance_id, way.names)
     return causes
 
 
-def _names(world: World, path: Iterable[FlowKey]) -> tuple[str, ...]:
-    """Each instance once, also where the path goes through two of its flows."""
-    return tuple(dict.fromkeys(world.instances[key.instance_id].name for key in path))
-
-
 def _newly_stale(
-    before: World, after: World, roots: Mapping[FlowKey, Root], reach: Reach
+    before: World, flows: Mapping[FlowKey, Flow], roots: Mapping[FlowKey, Root], ways: Mapping[FlowKey, _Way]
 ) -> dict[FlowKey, tuple[FlowKey, ...]]:
     affected: dict[FlowKey, list[FlowKey]] = {key: [] for key in roots}
-    root_of = {key: key for key in roots}
-    for key in reach.parents:
-        climbed, here = [], key
-        while here not in root_of:
-            climbed.append(here)
-            here = reach.parents[here]
-        root_of |= dict.fromkeys(climbed, root_of[here])
-        root = root_of[key]
-        was, now = before.flow(key), after.flow(key)
-        if root != key and was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
-            affected[root].append(key)
+    for key, way in islice(ways.items(), len(roots), None):
+        was, now = before.flow(key), flows.get(key)
+        if was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
+            affected[way.root].append(key)
     return {key: tuple(flows) for key, flows in affected.items()}
 
 

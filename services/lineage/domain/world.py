@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -36,6 +37,8 @@ WORST_FIRST = (
     InstanceStatus.RUNNING,
     InstanceStatus.READY,
 )
+
+_OF_INSTANCES = {status: InstanceStatus(status) for status in FlowStatus}
 
 
 def changed_copy(value: T, **changes: Any) -> T:
@@ -133,28 +136,29 @@ class Flow:
         return FlowStatus.RUNNING if self.open_run_id else self.freshness
 
     @property
-    def policy(self) -> tuple[Any, ...]:
-        """Its definition."""
-        waits = (self.max_wait, self.min_interval)
-        return self.kind, self.deployment, self.on_upstream, self.reports, self.max_open_runs, waits
-
-    @property
     def facts(self) -> tuple[Any, ...]:
         """Its definition and what its runs left behind: all but the answer."""
-        runs = (self.newest_end_failed, self.last_run_id, self.last_run_at, self.last_data_date, self.open_run_id)
-        return self.policy, self.version, runs, self.superseded, self.last_admitted_at
+        facts: tuple[Any, ...] = _FACTS(self)
+        return facts
 
     @property
     def face(self) -> tuple[Any, ...]:
         """All of it that others are told."""
         version = (self.version.version_id, self.version.verified_at) if self.version else None
-        runs = (self.open_run_id, self.last_run_id, self.last_run_at, self.last_data_date)
-        return self.policy, version, runs, self.answer
+        return version, _SHOWN(self), self.answer
 
     @property
     def answer(self) -> tuple[Any, ...]:
         """The answer last given, but for what only the next one needs."""
-        return self.freshness, self.reason, self.expected_data_date, self.next_due_at
+        answer: tuple[Any, ...] = _ANSWER(self)
+        return answer
+
+
+_POLICY = ("kind", "deployment", "on_upstream", "reports", "max_open_runs", "max_wait", "min_interval")
+_RUNS = ("open_run_id", "last_run_id", "last_run_at", "last_data_date")
+_FACTS = attrgetter(*_POLICY, *_RUNS, "version", "newest_end_failed", "superseded", "last_admitted_at")
+_SHOWN = attrgetter(*_POLICY, *_RUNS)
+_ANSWER = attrgetter("freshness", "reason", "expected_data_date", "next_due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +251,7 @@ class Instance:
     def _worst(self, statuses: Iterable[FlowStatus]) -> InstanceStatus:
         if self.retired_at is not None:
             return InstanceStatus.RETIRED
-        shown = {InstanceStatus(status) for status in statuses}
+        shown = {_OF_INSTANCES[status] for status in statuses}
         return next(
             (status for status in self.status_order or WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED
         )
@@ -255,23 +259,17 @@ class Instance:
     @property
     def definition(self) -> tuple[Any, ...]:
         """What commands made of it, without flows and edges."""
-        digest = (self.definition_digest, self.definition_changed_at)
-        own = (self.name, self.instance_type, self.update_frequency, self.owner, self.status_order, digest)
-        return own, self.retired_at, self.delay, self.heard
+        definition: tuple[Any, ...] = _DEFINITION(self)
+        return definition
 
-    @property
-    def face(self) -> tuple[Any, ...]:
-        """All of it that others are told, but for the number and the reason of the telling."""
-        own = (
-            self.name,
-            self.instance_type,
-            self.update_frequency,
-            self.owner,
-            self.status_order,
-            self.retired_at is not None,
-            self.delay,
+    def shows_the_same_as(self, before: Instance) -> bool:
+        """Nothing differs of what others are told, but for the number and the reason of the telling."""
+        same_flows = [flow.answer for flow in before.flows] == [flow.answer for flow in self.flows] and all(
+            was is now or was.face == now.face for was, now in zip(before.flows, self.flows, strict=True)
         )
-        return own, tuple(flow.face for flow in self.flows), self.upstreams
+        same_edges = before.upstreams is self.upstreams or before.upstreams == self.upstreams
+        retired = (before.retired_at is None) == (self.retired_at is None)
+        return same_flows and same_edges and retired and _TOLD(before) == _TOLD(self)
 
     @property
     def next_due_at(self) -> datetime | None:
@@ -287,7 +285,10 @@ class Instance:
         return tuple(flow.kind for flow in self.flows)
 
     def flow(self, kind: FlowKind | None) -> Flow | None:
-        return next((flow for flow in self.flows if flow.kind is kind), None)
+        for flow in self.flows:
+            if flow.kind is kind:
+                return flow
+        return None
 
     @property
     def refreshing(self) -> tuple[FlowKey, ...]:
@@ -299,7 +300,14 @@ class Instance:
         return self.update_frequency is not None and kind is self.main_kind
 
     def with_flows(self, changed: Mapping[FlowKind, Flow]) -> Instance:
-        return changed_copy(self, flows=tuple(changed.get(flow.kind, flow) for flow in self.flows))
+        return changed_copy(self, flows=tuple([changed.get(flow.kind, flow) for flow in self.flows]))
+
+
+_TOLD = attrgetter("name", "instance_type", "update_frequency", "owner", "status_order", "delay")
+_DEFINITION = attrgetter(
+    "name", "instance_type", "update_frequency", "owner", "status_order", "definition_digest", "definition_changed_at",
+    "retired_at", "delay", "heard",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import measuring, relay, staleness, states
+from benchmarks import measuring, order, relay, staleness, states
 from benchmarks.measuring import Figure
 from deploy.native import environment
 from shared import collector
@@ -22,6 +22,7 @@ GOALS: dict[str, Callable[[World], Awaitable[list[Figure]]]] = {
     "P1": states.figures,
     "P7": relay.figures,
     "P8": staleness.figures,
+    "P9": order.figures,
 }
 
 

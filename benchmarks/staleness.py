@@ -11,21 +11,19 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid5
 
-import asyncpg
 import rustworkx
-from runtide_schemas.vocabulary import FlowKind, instance_id_of, version_id_of
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks import release
 from benchmarks.measuring import Figure, compare
+from benchmarks.platforms import AT, TENANT, Platform
 from services.lineage import rows
 from services.lineage.conclusion import Change, announce, events_to_save, outcome_of, save
-from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Root
 from services.lineage.domain.world import Flow, Instance, World
 from services.lineage.mirror import Loaded, Mirror
@@ -36,8 +34,6 @@ from shared.migrate import migrate
 from shared.postgres import engine_for, execute
 from tests.support.harness import World as Place
 
-TENANT = "bench"
-AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 SHAPES = [("10k", 50, 0), ("100k", 158, 0), ("1M", 500, 0)]
 THOUSAND = ("1,000 instances", 30, 850)
 Conclusion = Callable[[Change, Work[LineageStore]], Awaitable[None]]
@@ -53,7 +49,7 @@ async def figures(place: Place) -> list[Figure]:
         found: list[Figure] = []
         for name, width, tail in (THOUSAND, *SHAPES):
             found += await _of_shape(engine, place, name, width, tail)
-        return found
+        return found + await release.figures(engine, place)
     finally:
         await engine.dispose()
 
@@ -77,67 +73,6 @@ async def _of_shape(engine: AsyncEngine, place: Place, name: str, width: int, ta
         floor=bench.floor_told, ours=bench.first_told,
     )  # fmt: skip
     return [first, second, told]
-
-
-class Platform:
-    """Five layers, each instance reading all of the layer before it; a tail behind the last layer's first."""
-
-    def __init__(self, width: int, tail: int) -> None:
-        names = [[f"n{layer}-{place}" for place in range(width)] for layer in range(5)]
-        self.reads: dict[str, list[str]] = {name: [] for name in names[0]}
-        for above, here in pairwise(names):
-            self.reads |= dict.fromkeys(here, above)
-        last = names[-1][0]
-        for place in range(tail):
-            self.reads[f"t{place}"] = [last]
-            last = f"t{place}"
-        self.edges = sum(map(len, self.reads.values()))
-        self.below = 4 * width + tail
-        self.root = FlowKey(instance_id_of(TENANT, "n0-0"), FlowKind.REFRESH)
-
-    async def store(self, place: Place) -> None:
-        """All of it as the service would have stored it, every flow ready."""
-        connection = await asyncpg.connect(place.dsn, server_settings={"search_path": "lineage"})
-        try:
-            for table in ("tenants", "instances", "flows", "edges", "standings", "versions"):
-                await connection.execute(f"truncate {table}")
-            await connection.execute("insert into tenants (tenant, revision) values ($1, 1)", TENANT)
-            for table, columns, records in self._tables():
-                await connection.copy_records_to_table(table, columns=columns, records=records)
-            await connection.execute("vacuum analyze")
-        finally:
-            await connection.close()
-
-    def _tables(self) -> list[tuple[str, list[str], list[tuple[Any, ...]]]]:
-        ids = {name: instance_id_of(TENANT, name) for name in self.reads}
-        runs = {name: uuid5(ids[name], "run") for name in self.reads}
-        versions = {name: version_id_of(run, 1) for name, run in runs.items()}
-        ready = json.dumps({"refresh": ["ready", None, None, None]})
-        reads = {
-            name: json.dumps([
-                {"role": up, "instance_id": str(ids[up]), "flow_kind": "refresh", "version_id": str(versions[up]),
-                 "artifact_version": None, "basis": "admitted"}
-                for up in above
-            ])
-            for name, above in self.reads.items()
-        }  # fmt: skip
-        return [
-            ("instances", ["instance_id", "tenant", "name", "instance_type", "heard"],
-             [(ids[n], TENANT, n, "SignalInstance", "[]") for n in ids]),
-            ("flows", ["instance_id", "kind", "tenant", "place", "deployment", "on_upstream", "reports",
-                       "max_open_runs", "completion_id", "newest_end_failed", "last_run_id", "last_run_at"],
-             [(ids[n], "refresh", TENANT, 0, f"{n}/prod", "notify", "expected", 1, versions[n], False, runs[n], AT)
-              for n in ids]),
-            ("edges", ["instance_id", "flow_kind", "upstream_instance_id", "kind", "tenant", "place", "all_flows",
-                       "upstream_name", "role", "optional"],
-             [(ids[n], "refresh", ids[up], "data_dependency", TENANT, place, True, up, up, False)
-              for n, above in self.reads.items() for place, up in enumerate(above)]),
-            ("standings", ["instance_id", "tenant", "revision", "seq", "announced_at", "status", "answers"],
-             [(ids[n], TENANT, 1, 1, AT, "ready", ready) for n in ids]),
-            ("versions", ["version_id", "run_id", "attempt", "tenant", "instance_id", "kind", "started_at", "ended_at",
-                          "minted_at", "sealed_late", "reads"],
-             [(versions[n], runs[n], 1, TENANT, ids[n], "refresh", AT, AT, AT, False, reads[n]) for n in ids]),
-        ]  # fmt: skip
 
 
 class Bench:

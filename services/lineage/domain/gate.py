@@ -349,18 +349,19 @@ def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
 
 def answered(request: Request, decision: Decision) -> Request:
     """The request after this decision was said."""
-    after = replace(request, number=request.number + 1)
+    number = request.number + 1
     match decision:
         case Parked():
-            return replace(after, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
+            return replace(request, number=number, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
         case Admitted():
-            return replace(after, state=State.ADMITTED, kind=decision.target.flow.kind, shown=())
+            kind = decision.target.flow.kind
+            return replace(request, number=number, state=State.ADMITTED, kind=kind, shown=())
         case Refused():
-            return ended(after, RequestStatus.REFUSED)
+            return ended(replace(request, number=number), RequestStatus.REFUSED)
         case Skipped():
-            return ended(after, RequestStatus.SKIPPED)
+            return ended(replace(request, number=number), RequestStatus.SKIPPED)
         case Expired():
-            return ended(after, RequestStatus.EXPIRED)
+            return ended(replace(request, number=number), RequestStatus.EXPIRED)
 
 
 def ended(request: Request, how: str) -> Request:

@@ -82,6 +82,7 @@ class Graph:
             into.setdefault(edge.downstream, []).append(edge)
         self._into: dict[FlowKey, tuple[Edge, ...]] = {key: tuple(above) for key, above in into.items()}
         self._out_of = _turned_round(self._into)
+        self._last_above: tuple[FlowKey, list[FlowKey]] | None = None  # a decision asks for the same several times
 
     @property
     def edges(self) -> Iterator[Edge]:
@@ -143,14 +144,17 @@ class Graph:
         return self._reach(self._readers.walk(started, asked), roots)
 
     def _reach(self, found: Reached, roots: Collection[FlowKey]) -> Reach:
-        keys, parents = self._keys, found.parents.tolist()
+        keys, parents = self._keys, found.parents
         return Reach(frozenset(roots), {keys[node]: keys[parents[node]] for node in found.order})
 
-    def above(self, key: FlowKey) -> list[FlowKey]:
+    def above(self, key: FlowKey) -> Sequence[FlowKey]:
         """Every flow upstream of this one through gating edges, each once, nearest first, without the flow itself."""
         if key not in self._number:
             return []
-        return [self._keys[node] for node in self._gates.walk([self._number[key]]).order]
+        if self._last_above is None or self._last_above[0] != key:
+            found = [self._keys[node] for node in self._gates.walk([self._number[key]]).order]
+            self._last_above = (key, found)
+        return self._last_above[1]
 
     def gated_by(self, keys: Collection[FlowKey]) -> set[FlowKey]:
         """These flows, and every flow that may have to wait for one of them."""

@@ -5,7 +5,7 @@ What is narrow is walked in Python, what is wide by numpy: a long tail costs as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,10 @@ WIDE = 2_000  # of a layer, from which numpy is faster
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """`order`: the nodes reached, nearest first. `parents`: node → the one before it, -1: not reached."""
+    """`order`: the nodes reached, nearest first. `parents`: each of them → the one before it."""
 
     order: list[int]
-    parents: Nodes
+    parents: Mapping[int, int]
 
 
 class Arrows:
@@ -39,31 +39,35 @@ class Arrows:
         """Everything that the roots lead to, each visited once; not what does not pass, nor what only that leads to. A
         root is reached only if it lies below another one.
         """
-        parents: Nodes = np.full(self.size, -1, dtype=np.intp)
+        parents: dict[int, int] = {}
         seen: Flags = np.zeros(self.size, dtype=np.bool_)
-        is_root: Flags = np.zeros(self.size, dtype=np.bool_)
         layer = list(dict.fromkeys(roots))
-        is_root[layer] = True
+        is_root = frozenset(layer)
         order: list[int] = []
         while layer:
             reached: list[int] = []
             for node in layer:
-                reached += self._new_below(node, seen, parents)
+                new = self._new_below(node, seen)
+                parents |= dict.fromkeys(new, node)
+                reached += new
             if passes is not None:
                 reached = list(filter(passes, reached))
             reached.sort()
             order += reached
-            layer = [node for node in reached if not is_root[node]]
+            layer = [node for node in reached if node not in is_root]
         return Reached(order, parents)
 
-    def _new_below(self, node: int, seen: Flags, parents: Nodes) -> list[int]:
+    def _new_below(self, node: int, seen: Flags) -> list[int]:
         targets = self.targets[self.starts[node] : self.starts[node + 1]]
-        if len(targets) < MANY:
-            new = [target for target in dict.fromkeys(targets.tolist()) if not seen[target]]
-        else:
-            new = np.unique(targets[~seen[targets]]).tolist()
-        seen[new] = True
-        parents[new] = node
+        if len(targets) >= MANY:
+            wide = np.unique(targets[~seen[targets]])
+            seen[wide] = True
+            return list(wide.tolist())
+        new = []
+        for target in targets.tolist():
+            if not seen[target]:
+                seen[target] = True
+                new.append(target)
         return new
 
     def _edges_of(self, layer: Nodes) -> tuple[Nodes, Nodes]:

@@ -318,7 +318,8 @@ def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) 
                 work.schedule(DECIDE, change.world.tenant, work.now)
                 return
             said += _decide(change, change.requests[request.run_id], outcome, work)
-        waiting = [r for r in _gated_by(change, change.freed) if r.gate is Gate.RECURSIVE and r.state is State.PARKED]
+        asked_again = _gated_by(change, _waiting(change), change.freed)
+        waiting = [r for r in asked_again if r.gate is Gate.RECURSIVE and r.state is State.PARKED]
 
 
 def _decide(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> bool:
@@ -348,15 +349,15 @@ def _decide(change: Change, request: Request, outcome: Outcome, work: Work[Linea
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
     """What is undecided, and what waits on anything that moved."""
-    if change.look_again:
-        return _waiting(change)
-    moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
-    return _gated_by(change, {*moved, *change.freed})
-
-
-def _gated_by(change: Change, moved: Set[FlowKey]) -> list[Request]:
-    """What is undecided, and what waits on any of these."""
     waiting = _waiting(change)
+    if change.look_again or not waiting:
+        return waiting
+    moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
+    return _gated_by(change, waiting, {*moved, *change.freed})
+
+
+def _gated_by(change: Change, waiting: Sequence[Request], moved: Set[FlowKey]) -> list[Request]:
+    """Of those that wait what is undecided, and what waits on any of these."""
     touched = change.world.graph.gated_by(moved) if waiting else moved
     return [r for r in waiting if r.state is State.UNDECIDED or gate.flow_asked(change.world, r) in touched]
 

@@ -21,8 +21,10 @@ from shared.service import Running, Service
 from shared.settings import ServiceSettings, environment_names, unknown_names
 
 
-def main(name: str, settings_type: type[ServiceSettings], build: Callable[[Any], Service[Any]]) -> None:
-    """The command line of one service."""
+def main(
+    name: str, settings_type: type[ServiceSettings], build: Callable[[Any], Service[Any]], *more: typer.Typer
+) -> None:
+    """The command line of one service; `more`: groups of commands of its own."""
     app = typer.Typer(add_completion=False, no_args_is_help=True, help=f"Runtide's service {name}.")
     config = typer.Typer(no_args_is_help=True, help="Settings.")
     skip = typer.Typer(no_args_is_help=True, help="What was read.")
@@ -71,6 +73,8 @@ def main(name: str, settings_type: type[ServiceSettings], build: Callable[[Any],
         found = _loop(_with_engine(name, _settings(settings_type), lambda e: _skip(e, topic, partition, to)))
         typer.echo(found)
 
+    for group in more:
+        app.add_typer(group)
     app()
 
 

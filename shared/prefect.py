@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -157,9 +158,14 @@ class PrefectClient:
             found += await self._filter({"flow_runs": {"id": {"any_": wanted}}, "limit": PAGE})
         return found
 
-    async def filter_flow_runs(self, flow_runs: Mapping[str, Any], *, sort: str, limit: int = PAGE) -> list[FlowRun]:
-        """By Prefect's own filter of flow runs."""
-        return await self._filter({"flow_runs": dict(flow_runs), "sort": sort, "limit": limit})
+    async def flow_run_pages(self, flow_runs: Mapping[str, Any], *, sort: str) -> AsyncIterator[list[FlowRun]]:
+        """By Prefect's own filter of flow runs; one that moves to the front meanwhile may come twice."""
+        for offset in itertools.count(0, PAGE):
+            body = {"flow_runs": dict(flow_runs), "sort": sort, "limit": PAGE, "offset": offset}
+            page = await self._filter(body)
+            yield page
+            if len(page) < PAGE:
+                return
 
     async def flow_run_states(self, flow_run_id: UUID) -> list[State]:
         """All states that a flow run had, oldest first."""
@@ -179,8 +185,10 @@ class PrefectClient:
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    async def events(self, prefix: str = "prefect.flow-run.") -> AsyncIterator[dict[str, Any]]:
-        """Events as they come, and a few minutes back, for as long as the connection lives.
+    async def events(
+        self, prefix: str = "prefect.flow-run.", *, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Events as they come, and a few minutes back, for as long as the connection lives; `opened`: it does.
 
         Raises:
             OrchestratorUnavailable: it could not be opened, or it ended.
@@ -199,6 +207,7 @@ class PrefectClient:
                 if welcome.get("type") != "auth_success":
                     raise OrchestratorUnavailable(f"Prefect's event stream refuses us: {welcome}")
                 await socket.send(json.dumps({"type": "filter", "filter": event_filter}))
+                opened()
                 async for frame in socket:
                     said = json.loads(frame)
                     if said.get("type") == "event":

@@ -24,7 +24,10 @@ STATE_TYPES = (
 
 
 class FlowRunStateObserved(Message):
-    """One state of one flow run. It has no tenant, for Prefect knows none; `gone`: Prefect lost the flow run."""
+    """One state of one flow run. It has no tenant, for Prefect knows none.
+
+    `gone`: Prefect lost the flow run; `returned`: it knows it again, in the state that it is in.
+    """
 
     type: Literal["prefect.flow_run_state_observed"] = "prefect.flow_run_state_observed"
     flow_run_id: UUID
@@ -43,5 +46,6 @@ class FlowRunStateObserved(Message):
     tags: list[Text] = Field(default=[])
     source: Literal["event", "sweep", "confirm"]
     gone: bool = False
+    returned: bool = False
     observed_at: Time
     raw: ForeignObject | None = None

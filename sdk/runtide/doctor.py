@@ -22,6 +22,7 @@ from runtide.settings import SERVICES, ClientSettings, claims_of
 
 State = Literal["ok", "warning", "failed", "skipped"]
 TIMEOUT_SECONDS = 5.0
+BLIND = frozenset({"LOSS_REFUSED", "SWEEP_LATE"})  # what runs show may be wrong until that is mended
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ async def examine(
                 _s3(http, settings),
                 _realtime(http, settings),
                 _calendars(api, settings),
+                _truth(api, settings),
                 *([_freshness(api)] if lineage else []),
             )
         finally:
@@ -168,6 +170,23 @@ async def _calendars(api: Api, settings: ClientSettings) -> list[Finding]:
         return [Finding("calendars", "warning", said, to_do)]
     known = ", ".join(f"{row['code']} to {row['last_day']}" for row in rows) or "none; date rules may need some"
     return [Finding("calendars", "ok", known)]
+
+
+async def _truth(api: Api, settings: ClientSettings) -> list[Finding]:
+    """What keeps runs from what Prefect says of them, by name; nothing where it may not be asked."""
+    if not settings.has("run_tracker") or not settings.token:
+        return []
+    try:
+        body = await api.get("run_tracker", "/v1/ops/truth")
+    except RuntideError:
+        return []
+    troubles = [one for one in body.get("troubles", []) if isinstance(one, dict)]
+    if not troubles:
+        return [Finding("runs", "ok", f"as Prefect has them, as of {body.get('swept_at')}")]
+    return [
+        Finding("runs", "failed" if one["code"] in BLIND else "warning", f"{one['code']}: {one['said']}", one["to_do"])
+        for one in troubles
+    ]
 
 
 async def _freshness(api: Api) -> list[Finding]:

@@ -9,7 +9,6 @@ from runtide_schemas.vocabulary import Code, RunStatus, RunType, instance_id_of
 
 from services.run_tracker.reading import Reading
 from services.run_tracker.settings import own
-from services.run_tracker.sweep import MARKER
 from shared.auth import Caller
 from shared.http import Ctx, Problem, cursor_after, not_found, read_cursor, requires
 from shared.object_store import S3ObjectStore
@@ -30,7 +29,7 @@ async def list_runs(
             tenant=caller.tenant, instance_id=instance_id_of(caller.tenant, instance) if instance else None,
             run_type=run_type, status=status, limit=limit, before=read_cursor(cursor or None),
         )  # fmt: skip
-        as_of = (await reading.as_of(MARKER)).as_of
+        as_of = await reading.as_of()
     following = cursor_after(runs[-1]["created_at"], runs[-1]["run_id"]) if len(runs) == limit else None
     return {"runs": runs, "cursor": following, "as_of": as_of or ctx.clock()}
 
@@ -42,7 +41,7 @@ async def show_run(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
         reading = Reading(conn)
         run = await run_of(reading, ctx, caller, run_id)
         headline = await reading.headline(run["run_type"], run_id)
-        as_of = (await reading.as_of(MARKER)).as_of
+        as_of = await reading.as_of()
     return run | {"headline": headline, "as_of": as_of or ctx.clock()}
 
 
@@ -53,7 +52,7 @@ async def show_history(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]
         reading = Reading(conn)
         await run_of(reading, ctx, caller, run_id)
         history = await reading.history(run_id)
-        as_of = (await reading.as_of(MARKER)).as_of
+        as_of = await reading.as_of()
     return {"run_id": run_id, "history": history, "as_of": as_of or ctx.clock()}
 
 

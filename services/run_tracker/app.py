@@ -1,9 +1,21 @@
-"""What run_tracker is made of: four topics, four things the clock brings, four workers, one path root."""
+"""What run_tracker is made of: four topics, four things the clock brings, five workers, one path root."""
 
 from runtide_schemas.topics import INSTANCES_STATUS, PREFECT_FLOW_RUN_STATES, REQUESTS_STATUS, RUNS_REPORTS
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.run_tracker import api, bridge, cancel, handlers, retention, sweep, tables, telling, uploads
+from services.run_tracker import (
+    api,
+    bridge,
+    cancel,
+    handlers,
+    ops_api,
+    retention,
+    strangers,
+    sweep,
+    tables,
+    telling,
+    uploads,
+)
 from services.run_tracker.settings import RunTrackerSettings
 from services.run_tracker.store import RunTrackerStore
 from shared.messaging.consumer import Consumes
@@ -37,8 +49,9 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
         workers=[
             Worker("bridge", bridge.run),
             Worker("sweep", sweep.run),
+            Worker("strangers", strangers.run),
             Worker("canceller", cancel.run),
             Worker("retention", retention.run),
         ],
-        routers=[api.router, uploads.router],
+        routers=[api.router, uploads.router, ops_api.router],
     )

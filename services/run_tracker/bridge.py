@@ -16,12 +16,14 @@ from services.run_tracker.domain.lifecycle import TERMINAL_TYPES
 from services.run_tracker.observations import confirmed, of_event
 from services.run_tracker.settings import own
 from services.run_tracker.store import RunTrackerStore
+from services.run_tracker.upkeep import Mark, Upkeep
 from shared.errors import OrchestratorUnavailable
 from shared.messaging.backoff import Backoff
 from shared.prefect import FlowRun, PrefectClient
 from shared.service import Context
 
 EVENTS = Counter("runtide_run_tracker_bridge_events_total", "Prefect's events by what became of them", ["answer"])
+MARK_SECONDS = 5.0
 BATCH = 200
 CONFIRM_TRIES = 6
 CONFIRM_WAIT_SECONDS = 0.1
@@ -40,9 +42,7 @@ class Bridge:
 
     async def read(self) -> None:
         """From the socket into memory: nothing here waits for anything else."""
-        async for event in self.prefect.events():
-            self.connected = True
-            self.ctx.degrade("prefect", None)
+        async for event in self.prefect.events(opened=self._opened):
             seen = of_event(event, self.ctx.clock())
             if seen is None:
                 EVENTS.labels("not_a_state").inc()
@@ -50,6 +50,18 @@ class Bridge:
                 EVENTS.labels("repeated").inc()
             else:
                 self.waiting.put_nowait(seen)
+
+    def _opened(self) -> None:
+        self.connected = True
+        self.ctx.degrade("prefect", None)
+
+    async def mark(self) -> None:
+        """Note now and then that the stream is open, for whoever asks whether events reach us."""
+        while True:
+            if self.connected:
+                async with self.ctx.engine.begin() as conn:
+                    await Upkeep(conn).note_sweep(Mark.BRIDGE, self.ctx.clock(), None, None)
+            await asyncio.sleep(MARK_SECONDS)
 
     async def write(self) -> None:
         """From memory into the outbox, terminals confirmed."""
@@ -106,7 +118,7 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
     async with ctx.lead("bridge") as lock:
         while not lock.is_closed():
             bridge = Bridge(ctx, written)
-            tasks = [asyncio.create_task(bridge.read()), asyncio.create_task(bridge.write())]
+            tasks = [asyncio.create_task(work) for work in (bridge.read(), bridge.write(), bridge.mark())]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
+from prometheus_client import Counter
 from runtide_schemas.instances import InstanceStatusChanged
 from runtide_schemas.prefect import FlowRunStateObserved
 from runtide_schemas.reports import ProgressReported, Report
@@ -15,13 +16,15 @@ from services.run_tracker import registering, reporting, reports, requesting
 from services.run_tracker.domain.run import Run
 from services.run_tracker.following import REPORTS, Following
 from services.run_tracker.linking import link_late, link_strangers, settle
-from services.run_tracker.observations import observation_of
+from services.run_tracker.observations import is_drift, observation_of
 from services.run_tracker.store import Entry, StoredReport
 from services.run_tracker.telling import LINK, Tracking, tell, tell_progress
+from services.run_tracker.upkeep import Mark, Upkeep
 from shared.errors import InvalidMessage
 from shared.messaging.decode import Received
 from shared.messaging.due import Due
 
+DRIFT = Counter("runtide_run_tracker_drift_total", "Flow run states that the sweep saw and the bridge had not")
 _AHEAD = timedelta(days=1)
 _SOON = timedelta(seconds=1)
 
@@ -37,6 +40,7 @@ async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], wo
     fresh = await work.store.keep_observations([item.message for item in received.values()])
     if not fresh:
         return
+    drifted = sum(is_drift(received[key].message) for key in fresh)
     following = Following(work)
     runs = await following.runs_of({flow_run_id for flow_run_id, _ in fresh})
     strangers: dict[UUID, list[FlowRunStateObserved]] = {}
@@ -55,6 +59,9 @@ async def on_flow_run_states(batch: Sequence[Received[FlowRunStateObserved]], wo
         run.name = run.name or item.message.flow_run_name
         following.step(run, seen, attempts, item)
     await following.save()
+    if drifted:
+        DRIFT.inc(drifted)
+        await Upkeep(work.store.connection).count_found(Mark.DRIFT, drifted, work.now)
 
 
 async def on_requests_status(batch: Sequence[Received[RequestStatusChanged]], work: Tracking) -> None:

@@ -5,7 +5,7 @@ that it belongs to never pass each other unseen.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -29,8 +29,17 @@ def waiting_of(message: FlowRunStateObserved) -> Waiting:
     deployment = None
     if message.flow_name is not None and message.deployment_name is not None:
         deployment = f"{message.flow_name}/{message.deployment_name}"
-    left = message.state_timestamp if not message.gone and left_scheduled(observation_of(message)) else None
+    left = _left_scheduled_at(message)
     return Waiting(message.flow_run_id, message.flow_run_name, deployment, claim_of(message.tags), left)
+
+
+def _left_scheduled_at(message: FlowRunStateObserved) -> datetime | None:
+    """When it was no longer a plan, as far as this state says; a sweep sees its end and says when it began."""
+    if message.gone or not left_scheduled(observation_of(message)):
+        return None
+    if message.start_time is None or message.run_count < 1:
+        return message.state_timestamp
+    return min(message.start_time, message.state_timestamp)
 
 
 async def link_strangers(seen: Mapping[UUID, Sequence[FlowRunStateObserved]], following: Following) -> dict[UUID, Run]:

@@ -16,7 +16,7 @@ from services.run_tracker.domain.lifecycle import Observation
 from shared.prefect import FlowRun
 
 _FLOW_RUN = "prefect.flow-run."
-GONE_NAME = "Gone"
+GONE_NAME, RETURNED_NAME = "Gone", "Returned"
 
 
 def of_event(event: Mapping[str, Any], observed_at: datetime) -> FlowRunStateObserved | None:
@@ -113,9 +113,26 @@ def of_absence(flow_run_id: UUID, missing_since: datetime, observed_at: datetime
     )
 
 
+def of_return(flow_run: FlowRun, gone_at: datetime, observed_at: datetime) -> FlowRunStateObserved | None:
+    """Prefect knows a flow run again that was gone; its own state says nothing of that, for it may be the old one."""
+    seen = of_flow_run(flow_run, observed_at)
+    return seen and seen.model_copy(
+        update={
+            "state_id": uuid5(RUNTIDE, f"{flow_run.id}/returned/{gone_at.isoformat()}"),
+            "state_name": RETURNED_NAME, "state_message": "Prefect knows this flow run again.",
+            "state_timestamp": observed_at, "returned": True,
+        }
+    )  # fmt: skip
+
+
+def is_drift(message: FlowRunStateObserved) -> bool:
+    """A state that the sweep saw first: the bridge missed it, or is far behind."""
+    return message.source == "sweep" and not message.gone and not message.returned
+
+
 def observation_of(message: FlowRunStateObserved) -> Observation:
     """What the domain folds of it."""
     return Observation(
         message.state_id, message.state_timestamp, message.state_type, message.state_name, message.state_message,
-        message.run_count, message.start_time, message.gone,
+        message.run_count, message.start_time, message.gone, message.returned,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from runtide_schemas.vocabulary import RunType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.run_tracker import tables
-from services.run_tracker.upkeep import Marked, Upkeep
+from services.run_tracker.upkeep import Mark, Upkeep
 from shared.postgres import fetch
 
 RECORD = (
@@ -28,8 +28,9 @@ class Reading:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
 
-    async def as_of(self, name: str) -> Marked:
-        return await Upkeep(self._conn).load_sweep(name)
+    async def as_of(self) -> datetime | None:
+        """Up to when our states are Prefect's."""
+        return (await Upkeep(self._conn).load_sweep(Mark.SWEEP)).as_of
 
     async def runs(
         self, *, tenant: str, instance_id: UUID | None, run_type: RunType | None, status: str | None, limit: int,

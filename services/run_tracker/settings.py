@@ -33,6 +33,7 @@ class RunTrackerSettings(ServiceSettings):
         0.25, gt=0, description="least time between two progress messages of a run"
     )
     sweep_seconds: float = Field(15.0, gt=0, description="between two sweeps of open runs")
+    look_around_seconds: float = Field(60.0, gt=0, description="between two looks for runs that nobody requested")
     recheck_first_seconds: float = Field(60.0, gt=0, description="first look at a run after its end")
     recheck_last_seconds: float = Field(600.0, gt=0, description="last look at a run after its end")
     gone_after_seconds: float = Field(30.0, ge=0, description="between the two absences that make a run lost")

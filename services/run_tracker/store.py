@@ -37,8 +37,8 @@ _WHOLE = tuple(name for name in _RUN_FIELDS if name not in _FIXED)
 STATES = (
     "name", "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
     "other_status", "other_at", "other_id", "run_count", "first_running_at", "source_started_at", "gone_at",
-    "status", "sub_state", "previous_status", "attempt", "progress_pct", "step", "started_at", "ended_at",
-    "duration_seconds", "outputs", "outputs_ref", "error", "knowledge_time", "occurred_at", "supersedes", "seq",
+    "returned_at", "status", "sub_state", "previous_status", "attempt", "progress_pct", "step", "started_at",
+    "ended_at", "duration_seconds", "outputs", "outputs_ref", "error", "knowledge_time", "occurred_at", "supersedes", "seq",
     "terminal_seq", "said_progress_at", "said_progress_n", "cancel_unconfirmed_at",
     "settled", "rechecks", "ended_seen_at",
 )  # fmt: skip
@@ -74,12 +74,12 @@ _INSERT = f"insert into runs ({', '.join(_RUN_FIELDS)}) select * from unnest({_u
 _SAVE_WHOLE, _SAVE_PROGRESS = _update(_WHOLE), _update(_PROGRESS)
 _SAVE_STATES = (
     f"update runs r set {', '.join(f'{name} = u.{name}' for name in STATES)} "
-    "from unnest(cast(:rows as run_states[])) u where r.run_id = u.run_id"
+    "from unnest(cast(:rows as run_states_2[])) u where r.run_id = u.run_id"
 )
 _states_of = attrgetter("run_id", *STATES)
 SEEN = tuple(column.name for column in tables.observations.c)
 _KEEP = f"""
-insert into observations ({", ".join(SEEN)}) select * from unnest(cast(:rows as seen_states[]))
+insert into observations ({", ".join(SEEN)}) select * from unnest(cast(:rows as seen_states_2[]))
 on conflict do nothing
 returning flow_run_id, state_id
 """
@@ -232,7 +232,7 @@ class RunTrackerStore:
         """Store what was not stored yet; (flow run id, state id) of those. One statement."""
         rows = sorted(
             ((m.flow_run_id, m.state_id, m.state_timestamp, m.state_type, m.state_name, m.state_message, m.run_count,
-              m.start_time, m.gone, m.source) for m in seen),
+              m.start_time, m.gone, m.returned, m.source) for m in seen),
             key=lambda row: (row[0].int, row[1].int),
         )  # fmt: skip
         return {(flow_run_id, state_id) for flow_run_id, state_id in await self._rows(_KEEP, rows=rows)}
@@ -244,7 +244,8 @@ class RunTrackerStore:
             return found
         rows = await self._rows(
             "select flow_run_id, state_id, state_at, state_type, state_name, state_message, run_count, start_time, "
-            "gone from observations where flow_run_id = any(cast(:ids as uuid[])) order by state_at, state_id",
+            "gone, returned from observations where flow_run_id = any(cast(:ids as uuid[])) "
+            "order by state_at, state_id",
             ids=list(flow_run_ids),
         )
         for flow_run_id, *values in rows:

@@ -9,23 +9,23 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 from runtide_schemas.prefect import FlowRunStateObserved
 from runtide_schemas.vocabulary import is_uuid
 
-from services.run_tracker.observations import of_absence, of_flow_run
+from services.run_tracker.observations import of_absence, of_flow_run, of_return
 from services.run_tracker.settings import RunTrackerSettings, own
 from services.run_tracker.store import RunTrackerStore
-from services.run_tracker.upkeep import Open, Upkeep
+from services.run_tracker.strangers import ON_ITS_WAY
+from services.run_tracker.truth import measure
+from services.run_tracker.upkeep import Mark, Marked, Open, Upkeep
 from shared.errors import OrchestratorUnavailable
 from shared.prefect import FlowRun, PrefectClient
 from shared.service import Context
 
-DRIFT = Counter("runtide_run_tracker_drift_total", "Flow run states that only the sweep saw")
 LOSSES_REFUSED = Gauge("runtide_run_tracker_mass_loss_refused", "1 while a sweep refuses to mark many runs as lost")
 SWEPT_AT = Gauge("runtide_run_tracker_swept_at_seconds", "Time of the last sweep that reached Prefect")
-MARKER = "sweep"
-_ON_ITS_WAY = timedelta(seconds=3)  # a younger state is still on its way through the bridge; the next sweep asks again
+_CONFIRMED_FOR = timedelta(minutes=10)  # a confirmation is of the losses of now, not of the next ones
 
 
 @dataclass(slots=True)
@@ -53,14 +53,14 @@ class Sweep:
         self.absences = Absences()
 
     async def once(self) -> int:
-        """Compare every unsettled run with Prefect; says how many states only this sweep saw.
+        """Compare every unsettled run with Prefect; says how many differences were published.
 
         Raises:
             OrchestratorUnavailable: Prefect is away, and nothing was judged.
         """
         started = self.ctx.clock()
         async with self.ctx.engine.connect() as conn:
-            known = (await Upkeep(conn).load_sweep(MARKER)).server
+            mark = await Upkeep(conn).load_sweep(Mark.SWEEP)
             open_ = await Upkeep(conn).load_unsettled(
                 started,
                 first=timedelta(seconds=self.settings.recheck_first_seconds),
@@ -68,16 +68,17 @@ class Sweep:
             )
         found = {run.id: run for run in await self.prefect.read_flow_runs([run.flow_run_id for run in open_])}
         drifted = self._drifted(open_, found, started)
-        same = bool(found) or known is None or await self._knows(known)
-        gone, refused = self._gone(open_, found, started, known=known, same=same)
-        server = known if same and known is not None else await self.prefect.server_identity()
+        same = bool(found) or mark.server is None or await self._knows(mark.server)
+        gone, refused = self._gone(open_, found, started, mark, same=same)
+        server = mark.server if same and mark.server is not None else await self.prefect.server_identity()
         async with self.ctx.unit_of_work() as work:
             for seen in [*drifted, *gone]:
                 work.publish(seen)
             upkeep = Upkeep(work.store.connection)
             await upkeep.note_rechecked([run.run_id for run in open_ if run.ended])
-            await upkeep.note_sweep(MARKER, started, server if refused is None else None, refused)
-        DRIFT.inc(len(drifted))
+            await upkeep.note_sweep(Mark.SWEEP, started, server if refused is None else None, refused)
+            if mark.confirmed_at is not None and len(gone) == len(self.absences.since):
+                await upkeep.confirm_loss(Mark.SWEEP, None)
         SWEPT_AT.set(started.timestamp())
         return len(drifted) + len(gone)
 
@@ -85,10 +86,14 @@ class Sweep:
         drifted = []
         for run in open_:
             flow_run = found.get(run.flow_run_id)
-            if flow_run is not None and flow_run.state is not None and flow_run.state.id != run.state_id:
+            if flow_run is None or flow_run.state is None:
+                continue
+            if flow_run.state.id != run.state_id:
                 seen = of_flow_run(flow_run, now)
-                if seen is not None and seen.state_timestamp <= now - _ON_ITS_WAY:
+                if seen is not None and seen.state_timestamp <= now - ON_ITS_WAY:
                     drifted.append(seen)
+            if run.lost_at is not None and (back := of_return(flow_run, run.lost_at, now)) is not None:
+                drifted.append(back)
         return drifted
 
     async def _knows(self, server: str) -> bool:
@@ -96,7 +101,7 @@ class Sweep:
         return not is_uuid(server) or await self.prefect.read_flow_name(UUID(server)) is not None
 
     def _gone(
-        self, open_: Sequence[Open], found: dict[UUID, FlowRun], now: datetime, *, known: str | None, same: bool
+        self, open_: Sequence[Open], found: dict[UUID, FlowRun], now: datetime, mark: Marked, *, same: bool
     ) -> tuple[list[FlowRunStateObserved], str | None]:
         """Absences long enough to believe, or why none is believed."""
         alive = [run for run in open_ if not run.ended]
@@ -104,9 +109,11 @@ class Sweep:
         missing = len(self.absences.since)
         refused = None
         if missing and not same:
-            refused = f"Prefect's server is another one: it knows none of our runs, nor flow {known}"
+            refused = f"Prefect's server is another one: it knows none of our runs, nor flow {mark.server}"
         elif is_mass_loss(missing, len(alive), self.settings.mass_loss_runs):
             refused = f"{missing} of {len(alive)} open runs are gone from Prefect at once"
+        if mark.confirmed_at is not None and now - mark.confirmed_at < _CONFIRMED_FOR:
+            refused = None
         LOSSES_REFUSED.set(0 if refused is None else 1)
         if refused is not None:
             self.ctx.log.error("nothing is marked as lost", because=refused, prefect=self.settings.prefect.api_url)
@@ -125,4 +132,6 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
                 ctx.degrade("prefect", None)
             except OrchestratorUnavailable as error:
                 ctx.degrade("prefect", str(error))
+            async with ctx.engine.connect() as conn:
+                await measure(conn, ctx.clock())
             await ctx.woken("sweep", settings.sweep_seconds)

@@ -74,6 +74,7 @@ runs = Table(
     Column("first_running_at", _AT),
     Column("source_started_at", _AT),
     Column("gone_at", _AT),
+    Column("returned_at", _AT),
     Column("reported_attempt", Integer, nullable=False),
     Column("outputs_attempt", Integer, nullable=False),
     Column("outputs_n", BigInteger, nullable=False),
@@ -155,6 +156,7 @@ observations = Table(
     Column("run_count", Integer, nullable=False),
     Column("start_time", _AT),
     Column("gone", Boolean, nullable=False),
+    Column("returned", Boolean, nullable=False, server_default=text("false")),
     Column("source", Text, nullable=False),
 )  # fmt: skip
 
@@ -240,6 +242,9 @@ sweeps = Table(
     Column("as_of", _AT),
     Column("server", Text),
     Column("refused", Text),
+    Column("found", BigInteger, nullable=False, server_default=text("0")),
+    Column("found_at", _AT),
+    Column("confirmed_at", _AT),
 )  # fmt: skip
 
 _TYPES: dict[type, TypeEngine[Any]] = {int: BigInteger(), float: Double(), str: Text(), date: Date()}

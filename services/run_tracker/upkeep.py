@@ -1,7 +1,8 @@
 """SQL of the workers: what a sweep reads and notes, cancel intents, and what is thrown away with age."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,22 +11,52 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared.postgres import execute, fetch
 
 
+class Mark(StrEnum):
+    """The rows of `sweeps`: who was last seen at work, and what was found."""
+
+    SWEEP = "sweep"
+    STRANGERS = "strangers"
+    BRIDGE = "bridge"
+    DRIFT = "drift"
+
+
 class Open(NamedTuple):
-    """A run that Prefect must be asked about; `ended`: it is over, and looked at once more."""
+    """A run that Prefect must be asked about; `ended`: it is over, and looked at once more.
+
+    `lost_at`: it is over because Prefect did not know it any more.
+    """
 
     run_id: UUID
     flow_run_id: UUID
     state_id: UUID | None
-    state_at: datetime | None
     ended: bool
+    lost_at: datetime | None
 
 
 class Marked(NamedTuple):
-    """What the last sweep left: up to when our states are Prefect's, which server it was, why losses were refused."""
+    """What the last sweep left: up to when our states are Prefect's, which server it was, why losses were refused.
+
+    `confirmed_at`: when an operator said that the losses are real; `found`: states that nobody else had seen.
+    """
 
     as_of: datetime | None = None
     server: str | None = None
     refused: str | None = None
+    confirmed_at: datetime | None = None
+    found: int = 0
+    found_at: datetime | None = None
+
+
+class Hanging(NamedTuple):
+    """An open run that does not go on by itself."""
+
+    run_id: UUID
+    tenant: str
+    instance_name: str
+    flow_run_id: UUID
+    status: str
+    sub_state: str | None
+    since: datetime
 
 
 class Intent(NamedTuple):
@@ -49,7 +80,8 @@ class Upkeep:
         rows = await fetch(
             self._conn,
             """
-            select run_id, orchestrator_run_id, state_id, state_at, ended_seen_at is not null as ended from runs
+            select run_id, orchestrator_run_id, state_id, ended_seen_at is not null as ended,
+                   case when sub_state = 'lost' then gone_at end as lost_at from runs
             where not settled and orchestrator_run_id is not null and (ended_seen_at is null
                 or (rechecks = 0 and ended_seen_at <= :first) or (rechecks = 1 and ended_seen_at <= :last))
             order by run_id
@@ -57,7 +89,7 @@ class Upkeep:
             first=now - first, last=now - last,
         )  # fmt: skip
         return [
-            Open(row["run_id"], row["orchestrator_run_id"], row["state_id"], row["state_at"], row["ended"])
+            Open(row["run_id"], row["orchestrator_run_id"], row["state_id"], row["ended"], row["lost_at"])
             for row in rows
         ]
 
@@ -75,7 +107,7 @@ class Upkeep:
                 ids=list(run_ids),
             )
 
-    async def note_sweep(self, name: str, as_of: datetime, server: str | None, refused: str | None) -> None:
+    async def note_sweep(self, name: Mark, as_of: datetime, server: str | None, refused: str | None) -> None:
         await execute(
             self._conn,
             "insert into sweeps as s (name, as_of, server, refused) values (:name, :as_of, :server, :refused) "
@@ -84,9 +116,70 @@ class Upkeep:
             name=name, as_of=as_of, server=server, refused=refused,
         )  # fmt: skip
 
-    async def load_sweep(self, name: str) -> Marked:
-        rows = await fetch(self._conn, "select as_of, server, refused from sweeps where name = :name", name=name)
-        return Marked(rows[0]["as_of"], rows[0]["server"], rows[0]["refused"]) if rows else Marked()
+    async def load_sweep(self, name: Mark) -> Marked:
+        rows = await fetch(
+            self._conn,
+            f"select {', '.join(Marked._fields)} from sweeps where name = :name", name=name,
+        )  # fmt: skip
+        return Marked(**rows[0]) if rows else Marked()
+
+    async def count_found(self, name: Mark, states: int, now: datetime) -> None:
+        """Add to what only the sweep saw."""
+        await execute(
+            self._conn,
+            "insert into sweeps as s (name, found, found_at) values (:name, :states, :now) "
+            "on conflict (name) do update set found = s.found + excluded.found, found_at = excluded.found_at",
+            name=name, states=states, now=now,
+        )  # fmt: skip
+
+    async def confirm_loss(self, name: Mark, now: datetime | None) -> None:
+        """What is gone from Prefect is gone: for the next sweep to believe; None takes that back."""
+        await execute(
+            self._conn,
+            "insert into sweeps as s (name, confirmed_at) values (:name, :now) "
+            "on conflict (name) do update set confirmed_at = excluded.confirmed_at",
+            name=name, now=now,
+        )  # fmt: skip
+
+    async def unseen(self, states: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+        """(flow run id, state id) of those that no observation was stored of. One statement."""
+        rows = await fetch(
+            self._conn,
+            """
+            select f, s from unnest(cast(:flow_runs as uuid[]), cast(:states as uuid[])) as asked (f, s)
+            where not exists (select from observations o where o.flow_run_id = f and o.state_id = s)
+            """,
+            flow_runs=[flow_run_id for flow_run_id, _ in states], states=[state_id for _, state_id in states],
+        )  # fmt: skip
+        return {(row["f"], row["s"]) for row in rows}
+
+    async def lost(self, flow_run_ids: Collection[UUID]) -> dict[UUID, datetime]:
+        """flow run id → since when it is gone, of those whose runs ended by that. One statement."""
+        rows = await fetch(
+            self._conn,
+            "select orchestrator_run_id, gone_at from runs where orchestrator_run_id = any(cast(:ids as uuid[])) "
+            "and sub_state = 'lost'",
+            ids=list(flow_run_ids),
+        )
+        return {row["orchestrator_run_id"]: row["gone_at"] for row in rows}
+
+    # -- what needs a person -------------------------------------------------------------------------------------
+
+    async def load_hanging(self, waiting_since: datetime) -> list[Hanging]:
+        """Open runs that go on only when somebody looks at them, the oldest first."""
+        rows = await fetch(
+            self._conn,
+            """
+            select run_id, tenant, instance_name, orchestrator_run_id as flow_run_id, status, sub_state,
+                   coalesce(cancel_unconfirmed_at, state_at, created_at) as since from runs
+            where not settled and orchestrator_run_id is not null and ended_seen_at is null
+                and (sub_state in ('cancel_unconfirmed', 'unresponsive')
+                     or (status = 'pending' and created_at < :waiting_since))
+            order by created_at, run_id
+            """,
+            waiting_since=waiting_since,
+        )
+        return [Hanging(**row) for row in rows]
 
     # -- cancels -------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +15,7 @@ import httpx
 from shared.messaging.consumer import BatchConsumer
 from shared.migrate import migrate
 from shared.postgres import engine_for
-from shared.service import Running
+from shared.service import Running, Service
 from shared.settings import ServiceSettings
 from tests.support.eventually import eventually
 from tests.support.kafka import Kafka
@@ -87,12 +88,16 @@ class World:
         finally:
             await engine.dispose()
 
-    async def start(self, name: str, *, migrated: bool = False, **changes: Any) -> ServiceHarness:
-        """The service, migrated and running."""
+    async def start(
+        self, name: str, *, migrated: bool = False, without: Collection[str] = (), **changes: Any
+    ) -> ServiceHarness:
+        """The service, migrated and running; `without` some of its workers, as if they had died."""
         if not migrated:
             await self.migrate(name)
         settings = self.settings(name, **changes)
-        running: Running[Any] = Running(import_module(f"services.{name}.app").build(settings))
+        service: Service[Any] = import_module(f"services.{name}.app").build(settings)
+        workers = [worker for worker in service.workers if worker.name not in without]
+        running: Running[Any] = Running(replace(service, workers=workers))
         await running.start()
         return ServiceHarness(name, self, running)
 

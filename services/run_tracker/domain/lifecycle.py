@@ -47,7 +47,7 @@ _ENDS = frozenset({COMPLETED, FAILED, CANCELLED})
 
 
 class Observation(NamedTuple):
-    """One state of one flow run. `gone`: Prefect no longer knows the flow run."""
+    """One state of one flow run. `gone`: Prefect no longer knows the flow run; `returned`: it knows it again."""
 
     state_id: UUID
     at: datetime
@@ -57,6 +57,7 @@ class Observation(NamedTuple):
     run_count: int = 0
     start_time: datetime | None = None
     gone: bool = False
+    returned: bool = False
 
 
 class Moved(NamedTuple):
@@ -90,6 +91,11 @@ def observe(run: Run, seen: Observation) -> bool:
             run.gone_at = seen.at
             return True
         return False
+    if seen.returned:
+        if run.returned_at is None or seen.at > run.returned_at:
+            run.returned_at = seen.at
+            return True
+        return False
     if seen.run_count > run.run_count:
         run.run_count = seen.run_count
     if seen.type == "RUNNING" and (run.first_running_at is None or seen.at < run.first_running_at):
@@ -121,7 +127,7 @@ def forget_observations(run: Run) -> None:
     """The run turned out to be another flow run: fold anew from that one's observations."""
     run.state_id = run.state_at = run.state_type = run.state_name = run.state_message = run.state_status = None
     run.other_status = run.other_at = run.other_id = None
-    run.first_running_at = run.source_started_at = run.gone_at = None
+    run.first_running_at = run.source_started_at = run.gone_at = run.returned_at = None
     run.run_count = 0
 
 
@@ -133,9 +139,17 @@ def attempt_of(run: Run) -> int:
 
 def is_lost(run: Run) -> bool:
     """Gone from Prefect, and nothing says that it had ended before, or was seen after."""
+    return _was_lost(run) and not _is_back(run)
+
+
+def _was_lost(run: Run) -> bool:
     if run.gone_at is None or run.state_type in TERMINAL_TYPES:
         return False
     return run.state_at is None or run.state_at <= run.gone_at
+
+
+def _is_back(run: Run) -> bool:
+    return run.gone_at is not None and run.returned_at is not None and run.returned_at > run.gone_at
 
 
 def is_sealed(run: Run, attempt: int) -> bool:
@@ -170,6 +184,8 @@ def _shown(run: Run, attempt: int, sealed: bool) -> tuple[RunStatus, SubState | 
 
 def _previous(run: Run, status: RunStatus, sub_state: SubState | None) -> str | None:
     """The status before this one in the folded story; a terminal seen alone implies `running`."""
+    if _was_lost(run) and _is_back(run):
+        return FAILED
     if status is PENDING:
         return None
     seen = run.other_status
@@ -232,8 +248,8 @@ def refresh(run: Run) -> Moved:
         )
     run.knowledge_time = _latest(ended_at, run.sealed_at if sealed else None) if status is COMPLETED else None
     run.occurred_at = _latest(
-        run.created_at, run.request_ended_at, run.state_at, run.reported_at, run.clock_at, shown_cancel_request(run),
-        ended_at, None if sealed or run.progress_attempt != attempt else run.progress_at,
+        run.created_at, run.request_ended_at, run.state_at, run.returned_at, run.reported_at, run.clock_at,
+        shown_cancel_request(run), ended_at, None if sealed or run.progress_attempt != attempt else run.progress_at,
     )  # fmt: skip
     return moved
 

@@ -53,6 +53,7 @@ class Run:
     first_running_at: datetime | None = None
     source_started_at: datetime | None = None
     gone_at: datetime | None = None
+    returned_at: datetime | None = None
     # Facts of the flow's own reports, of the attempt `outputs_attempt`.
     reported_attempt: int = 1
     outputs_attempt: int = 1

@@ -22,8 +22,8 @@ async def test_the_migrated_database_is_what_tables_py_says(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("row_type", "table", "written"),
-    [("run_states", "runs", ("run_id", *STATES)), ("run_entries", "run_history", Entry._fields),
-     ("seen_states", "observations", SEEN)],
+    [("run_states_2", "runs", ("run_id", *STATES)), ("run_entries", "run_history", Entry._fields),
+     ("seen_states_2", "observations", SEEN)],
 )  # fmt: skip
 async def test_a_row_type_has_the_columns_that_are_written_in_their_order_and_of_the_types_of_their_table(
     desk: Desk, row_type: str, table: str, written: tuple[str, ...]

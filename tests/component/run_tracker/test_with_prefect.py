@@ -4,61 +4,30 @@ Flow runs are moved through their states by REST, as a worker would, so nothing 
 """
 
 import asyncio
+import os
+import sys
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import UTC, datetime
 
-import httpx
 import pytest
 from runtide_schemas.vocabulary import adopted_run_id
 
-from tests.component.run_tracker.stories import START
+from tests.component.run_tracker.server import Prefect, ask_cancel, launch, registered, until
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of
-
-
-class Prefect:
-    """A worker's view of the server."""
-
-    def __init__(self, api_url: str) -> None:
-        self.http = httpx.AsyncClient(base_url=api_url, timeout=20)
-        self.flow, self.deployment = f"flow-{uuid.uuid4().hex[:8]}", "d"
-        self.deployment_id = ""
-
-    async def register(self) -> None:
-        flow = (await self.http.post("/flows/", json={"name": self.flow})).json()
-        body = {"name": self.deployment, "flow_id": flow["id"]}
-        self.deployment_id = (await self.http.post("/deployments/", json=body)).json()["id"]
-
-    async def create(self, *tags: str) -> str:
-        answer = await self.http.post(f"/deployments/{self.deployment_id}/create_flow_run", json={"tags": list(tags)})
-        return str(answer.json()["id"])
-
-    async def move(self, flow_run_id: str, *types: str, **state: Any) -> None:
-        for state_type in types:
-            body = {"state": {"type": state_type, "name": state_type.title(), **state}}
-            answer = await self.http.post(f"/flow_runs/{flow_run_id}/set_state", json=body)
-            assert answer.json()["status"] == "ACCEPT", answer.text
-
-    async def state_of(self, flow_run_id: str) -> str:
-        return str((await self.http.get(f"/flow_runs/{flow_run_id}")).json()["state_type"])
-
-    async def delete(self, flow_run_id: str) -> None:
-        await self.http.delete(f"/flow_runs/{flow_run_id}")
-
-
-@pytest.fixture(scope="module")
-async def prefect(world: World) -> AsyncIterator[Prefect]:
-    server = Prefect(world.env["RUNTIDE_PREFECT_API_URL"])
-    await server.register()
-    yield server
-    await server.http.aclose()
 
 
 @pytest.fixture(scope="module")
 async def tracker(world: World, prefect: Prefect) -> AsyncIterator[ServiceHarness]:
     harness = await world.start(
-        "run_tracker", sweep_seconds=2, gone_after_seconds=1, seal_seconds=1, cancel_unconfirmed_seconds=3
+        "run_tracker",
+        sweep_seconds=2,
+        look_around_seconds=2,
+        gone_after_seconds=1,
+        seal_seconds=1,
+        cancel_unconfirmed_seconds=3,
+        recheck_first_seconds=2,
     )
     canaries: set[str] = set()
 
@@ -69,38 +38,6 @@ async def tracker(world: World, prefect: Prefect) -> AsyncIterator[ServiceHarnes
     await eventually(listening, every_seconds=0.5, what="the bridge listens")
     yield harness
     await harness.stop()
-
-
-async def launch(world: World, prefect: Prefect, *, requested: str = "launched", **changes: Any) -> tuple[str, str]:
-    """A request of ours and its flow run, still scheduled; (run id, flow run id)."""
-    run_id = str(uuid.uuid4())
-    flow_run_id = await prefect.create(f"run:{run_id}")
-    request = {
-        "type": "request.status_changed", "tenant": world.env["RUNTIDE_TENANT"], "run_id": run_id, "command_id": run_id,
-        "instance_id": str(uuid.uuid4()), "instance_name": "prices", "run_type": "PipelineRun",
-        "flow_kind": "refresh", "mode": "incremental", "deployment": f"{prefect.flow}/{prefect.deployment}",
-        "status": requested, "orchestrator_run_id": flow_run_id if requested == "launched" else None, "seq": 3,
-        "occurred_at": START.isoformat(), **changes,
-    }  # fmt: skip
-    await world.kafka.send("requests.status.v1", request, key=run_id.encode())
-    return run_id, flow_run_id
-
-
-async def ask_cancel(world: World, run_id: str) -> None:
-    [last] = of(await world.kafka.all("requests.status.v1"), run_id=run_id)[-1:]
-    asked = last | {"seq": last["seq"] + 1, "cancel_requested_at": START.isoformat().replace("+00:00", "Z")}
-    await world.kafka.send("requests.status.v1", asked, key=run_id.encode())
-
-
-async def until(tracker: ServiceHarness, run_id: str, **fields: Any) -> dict[str, Any]:
-    """The run, as soon as it looks like that over HTTP."""
-
-    async def probe() -> dict[str, Any] | None:
-        answer = await tracker.http.get(f"/v1/runs/{run_id}")
-        run: dict[str, Any] = answer.json()
-        return run if answer.status_code == 200 and of([run], **fields) else None
-
-    return await eventually(probe, within_seconds=60, what=f"run with {fields}")  # type: ignore[return-value]
 
 
 async def test_the_event_stream_moves_a_run_to_its_end(world: World, prefect: Prefect, tracker: ServiceHarness) -> None:
@@ -149,15 +86,7 @@ async def test_a_terminal_goes_to_kafka_as_confirmed_by_rest(
 async def test_a_flow_run_of_a_registered_deployment_is_adopted(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:
-    flow = {
-        "kind": "refresh", "deployment": f"{prefect.flow}/{prefect.deployment}", "reports": "none",
-        "status": "not_initialized", "freshness": "not_initialized",
-    }  # fmt: skip
-    instance = {
-        "type": "instance.status_changed", "tenant": world.env["RUNTIDE_TENANT"], "instance_id": str(uuid.uuid4()),
-        "name": "planned", "instance_type": "DatasetInstance", "status": "not_initialized", "flows": [flow],
-        "occurred_at": START.isoformat(), "seq": 1,
-    }  # fmt: skip
+    instance = registered(prefect, world.env["RUNTIDE_TENANT"], "planned")
     await world.kafka.send("instances.status.v1", instance, key=instance["instance_id"].encode())
     flow_run_id = await prefect.create()
     await prefect.move(flow_run_id, "PENDING", "RUNNING", "COMPLETED")
@@ -211,6 +140,29 @@ async def test_a_deleted_flow_run_is_lost(world: World, prefect: Prefect, tracke
     assert run["sub_state"] == "lost"
 
 
+async def test_a_flow_run_that_prefect_knows_again_after_it_was_lost_goes_on(
+    world: World, prefect: Prefect, tracker: ServiceHarness
+) -> None:
+    run_id, flow_run_id = await launch(world, prefect)
+    await prefect.move(flow_run_id, "PENDING", "RUNNING")
+    await until(tracker, run_id, status="running")
+    # As a sweep would have said it that met a wrong server for a while.
+    now = datetime.now(UTC).isoformat()
+    gone = {
+        "type": "prefect.flow_run_state_observed", "flow_run_id": flow_run_id, "state_id": str(uuid.uuid4()),
+        "state_type": "CRASHED", "state_name": "Gone", "state_timestamp": now, "observed_at": now, "source": "sweep",
+        "gone": True,
+    }  # fmt: skip
+    await world.kafka.send("prefect.flow-run-states.v1", gone, key=flow_run_id.encode())
+    await world.kafka.until("runs.status.v1", lambda m: (m["run_id"], m["sub_state"]) == (run_id, "lost"))
+
+    back = await until(tracker, run_id, status="running", sub_state=None)
+    assert back["previous_status"] == "failed"
+    assert back["supersedes"] is not None
+    await prefect.move(flow_run_id, "COMPLETED")
+    await until(tracker, run_id, status="completed")
+
+
 async def test_when_many_vanish_at_once_nothing_is_marked_as_lost(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:
@@ -219,13 +171,33 @@ async def test_when_many_vanish_at_once_nothing_is_marked_as_lost(
     runs = [run_id for run_id, _ in await asyncio.gather(*launches)]  # at once: between two sweeps
 
     async def refused() -> bool:
-        [marked] = await tracker.rows("select refused from sweeps")
+        [marked] = await tracker.rows("select refused from sweeps where name = 'sweep'")
         return marked["refused"] is not None and "at once" in marked["refused"]
 
     await eventually(refused, within_seconds=60, what="the sweep refuses to believe it")
     statuses = {(await tracker.http.get(f"/v1/runs/{run_id}")).json()["status"] for run_id in runs}
     assert statuses == {"pending"}
-    await world.rows("run_tracker", "update runs set settled = true where orchestrator_run_id::text = any($1)", gone)
+    truth = (await tracker.http.get("/v1/ops/truth")).json()
+    [trouble] = [one for one in truth["troubles"] if one["code"] == "LOSS_REFUSED"]
+    assert "12 of" in trouble["said"]
+
+    said = await command(world, "sweep", "confirm-loss")
+    assert "12 of" in said
+    for run_id in runs:
+        await until(tracker, run_id, status="failed", sub_state="lost")
+    truth = (await tracker.http.get("/v1/ops/truth")).json()
+    assert [one["code"] for one in truth["troubles"] if one["code"] == "LOSS_REFUSED"] == []
+
+
+async def command(world: World, *words: str) -> str:
+    """What an operator's command of the service says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.run_tracker", *words, env=dict(os.environ) | dict(world.env),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return said.decode()
 
 
 async def test_the_sweep_finds_what_the_event_stream_lost(

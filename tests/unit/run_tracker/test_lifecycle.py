@@ -127,7 +127,7 @@ def test_the_fold_is_total_and_order_does_not_matter_for_any_states_at_all(data:
             UUID(int=n + 1), NOW + timedelta(seconds=data.draw(st.integers(0, 5))),
             data.draw(st.sampled_from(sorted(STATE_TYPES))), data.draw(st.sampled_from(["Late", "Suspended", "Mine"])),
             run_count=data.draw(st.integers(0, 3)), start_time=data.draw(st.sampled_from([None, NOW])),
-            gone=data.draw(st.booleans()),
+            gone=(gone := data.draw(st.booleans())), returned=not gone and data.draw(st.booleans()),
         )  # fmt: skip
 
     states = [state(n) for n in range(data.draw(st.integers(1, 6)))]
@@ -237,6 +237,26 @@ def test_a_flow_run_that_is_gone_is_lost_unless_it_had_ended() -> None:
 
     completed = observed("completed")
     run, _, _ = follow([*completed, gone(completed[-1])])
+    assert run.status == "completed"
+
+
+def test_a_lost_flow_run_that_prefect_knows_again_is_what_it_was_and_says_what_it_supersedes() -> None:
+    *_, running = observed("completed")[:-1]
+    lost_at, back_at = (running.state_timestamp + timedelta(seconds=seconds) for seconds in (60, 90))
+    gone = running.model_copy(update={"state_id": uuid4(), "state_timestamp": lost_at, "gone": True})
+    back = running.model_copy(update={"state_id": uuid4(), "state_timestamp": back_at, "returned": True})
+    again = gone.model_copy(update={"state_id": uuid4(), "state_timestamp": back_at + timedelta(seconds=60)})
+    story = [*observed("completed")[:-1], gone, back]
+
+    run, work, _ = follow(story)
+    assert (run.status, run.sub_state, run.ended_at, run.previous_status) == ("running", None, None, "failed")
+    assert work.snapshots[-1].supersedes == work.snapshots[-2].seq
+    assert facts(run) == facts(follow([*reversed(story)])[0])
+
+    run, _, _ = follow([*story, again])
+    assert (run.status, run.sub_state, run.ended_at) == ("failed", "lost", again.state_timestamp)
+
+    run, _, _ = follow([*story, observed("completed")[-1]])
     assert run.status == "completed"
 
 

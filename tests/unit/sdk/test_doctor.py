@@ -84,6 +84,17 @@ async def test_a_calendar_that_ends_soon_is_a_warning_with_the_command() -> None
     assert (await examined({"lineage.test": fine}, token=token(tenant="acme")))["calendars"].state == "ok"
 
 
+async def test_each_trouble_of_runs_is_named_with_what_to_do() -> None:
+    hanging = {"code": "UNRESPONSIVE", "said": "1 run without a heartbeat", "to_do": "cancel it", "runs": 1}
+    refused = {"code": "LOSS_REFUSED", "said": "nothing is marked as lost", "to_do": "confirm-loss", "runs": None}
+    for troubles, state in (([hanging], "warning"), ([hanging, refused], "failed"), ([], "ok")):
+        answer = httpx.Response(200, json={"troubles": troubles, "swept_at": "2026-11-24T09:00:00Z", "checks": {}})
+        found = (await examined({"tracker.test": answer}, token=token(tenant="acme")))["runs"]
+        assert found.state == state
+    found = await examined({"tracker.test": httpx.Response(403, json={})}, token=token(tenant="acme"))
+    assert "runs" not in found
+
+
 async def test_freshness_that_is_not_what_the_runs_say_is_named_where_it_is_asked_for() -> None:
     wrong = {"flow": "prices/refresh", "field": "freshness", "stored": "ready", "recomputed": "stale"}
     body = {"flows": 3, "agrees": False, "deviations": [wrong], "deviations_total": 1}

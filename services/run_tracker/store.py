@@ -38,9 +38,9 @@ STATES = (
     "name", "state_id", "state_at", "state_type", "state_name", "state_message", "state_status",
     "other_status", "other_at", "other_id", "run_count", "first_running_at", "source_started_at", "gone_at",
     "returned_at", "status", "sub_state", "previous_status", "attempt", "progress_pct", "step", "started_at",
-    "ended_at", "duration_seconds", "outputs", "outputs_ref", "error", "knowledge_time", "occurred_at", "supersedes", "seq",
-    "terminal_seq", "said_progress_at", "said_progress_n", "cancel_unconfirmed_at",
-    "settled", "rechecks", "ended_seen_at",
+    "ended_at", "duration_seconds", "outputs", "outputs_ref", "error", "knowledge_time", "occurred_at", "supersedes",
+    "seq", "terminal_seq", "said_progress_at", "said_progress_n", "cancel_unconfirmed_at", "settled", "rechecks",
+    "ended_seen_at",
 )  # fmt: skip
 _PROGRESS = (
     "progress_attempt", "progress_n", "progress_value", "progress_step", "progress_detail", "progress_at",

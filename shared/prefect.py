@@ -24,6 +24,7 @@ from shared.errors import DeploymentNotFound, OrchestratorUnavailable, Parameter
 from shared.settings import PrefectSettings
 
 PAGE = 200
+EVENTS_PAGE = 50
 BACKFILL = timedelta(minutes=15)  # Prefect gives no more
 Verdict = Literal["ACCEPT", "REJECT", "ABORT", "WAIT"]
 
@@ -182,6 +183,22 @@ class PrefectClient:
     async def healthy(self) -> bool:
         answer = await self._call("GET", "/health")
         return answer.status_code == 200
+
+    async def last_heartbeats(self, ids: Sequence[UUID], since: datetime) -> dict[UUID, datetime]:
+        """flow run id → when Prefect last received a heartbeat of its process, of those that sent one since then."""
+        heard: dict[UUID, datetime] = {}
+        for start in range(0, len(ids), EVENTS_PAGE):
+            resources = [f"prefect.flow-run.{flow_run_id}" for flow_run_id in ids[start : start + EVENTS_PAGE]]
+            event_filter = {
+                "event": {"name": ["prefect.flow-run.heartbeat"]},
+                "resource": {"id": resources, "distinct": True},  # the newest of each
+                "occurred": {"since": since.isoformat(), "until": (utc_now() + timedelta(days=1)).isoformat()},
+            }
+            answer = await self._call("POST", "/events/filter", json={"filter": event_filter, "limit": EVENTS_PAGE})
+            for event in self._ok(answer)["events"]:
+                flow_run_id = UUID(event["resource"]["prefect.resource.id"].removeprefix("prefect.flow-run."))
+                heard[flow_run_id] = datetime.fromisoformat(event["received"])
+        return heard
 
     # -- events --------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """`activities.v1`: who did what to what, for people. Of one tenant they are not ordered: sort by `occurred_at`.
 
-Actions: `vocabulary.action_prefix(run type)` + `.created|started|progress|completed|failed|cancelled`,
+Actions: `vocabulary.action_prefix(run type)` + `.created|started|progress|completed|failed|cancelled|escalated`,
 `monitoring_run.alerted`, `version.superseded|spread`, `instance.registered|ready|stale|error|retired`,
 `request.parked|refused|skipped|released|expired|cancelled|finished|failed`, `command.refused`.
 """

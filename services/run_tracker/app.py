@@ -1,4 +1,4 @@
-"""What run_tracker is made of: four topics, four things the clock brings, five workers, one path root."""
+"""What run_tracker is made of: four topics, four things the clock brings, six workers, one path root."""
 
 from runtide_schemas.topics import INSTANCES_STATUS, PREFECT_FLOW_RUN_STATES, REQUESTS_STATUS, RUNS_REPORTS
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,6 +10,7 @@ from services.run_tracker import (
     handlers,
     ops_api,
     retention,
+    silence,
     strangers,
     sweep,
     tables,
@@ -50,6 +51,7 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             Worker("bridge", bridge.run),
             Worker("sweep", sweep.run),
             Worker("strangers", strangers.run),
+            Worker("silence", silence.run),
             Worker("canceller", cancel.run),
             Worker("retention", retention.run),
         ],

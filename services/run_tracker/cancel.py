@@ -1,10 +1,12 @@
 """Asking Prefect to end a run, from intents: leased, tried again, never inside a consumer's transaction.
 
 The fact not to break: ask for CANCELLING, never for CANCELLED (that leaves the process running), with a transition id
-that is the wish's own, so that asking twice is asking once. What became of it is seen on the event stream.
+that is the wish's own, so that asking twice is asking once. Only a run whose process is silent is set to CANCELLED:
+nobody is left who would end it, and nobody who goes on. What became of it is seen on the event stream.
 """
 
 import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid5
 
@@ -28,9 +30,22 @@ POLL_SECONDS = 1.0
 _CANCELLED_ALREADY = frozenset({"CANCELLED", "CANCELLING"})
 
 
-def transition_of(intent: Intent) -> UUID:
-    """The id of the change of state: one per wish."""
-    return uuid5(RUNTIDE, f"{intent.run_id}/cancel/{intent.requested_at.isoformat()}")
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The state that Prefect is asked for; its transition id is one per wish and kind."""
+
+    state_type: str
+    message: str
+    transition_id: UUID
+
+
+def proposal_of(intent: Intent) -> Proposal:
+    """To end, and let its process end it; or the end itself, where no process is left."""
+    wish = f"{intent.run_id}/cancel/{intent.requested_at.isoformat()}"
+    said = f"Cancelled through Runtide by {intent.actor or 'somebody'}"
+    if intent.silent:
+        return Proposal("CANCELLED", f"{said}; its process is silent", uuid5(RUNTIDE, f"{wish}/silent"))
+    return Proposal("CANCELLING", said, uuid5(RUNTIDE, wish))
 
 
 def verdict_of(answer: SetStateAnswer | None) -> tuple[str, str]:
@@ -62,10 +77,10 @@ class Canceller:
 
     async def _ask(self, intent: Intent) -> None:
         try:
+            proposal = proposal_of(intent)
             answer = await self.prefect.set_state(
-                intent.flow_run_id, state_type="CANCELLING", name="Cancelling",
-                message=f"Cancelled through Runtide by {intent.actor or 'somebody'}",
-                transition_id=transition_of(intent),
+                intent.flow_run_id, state_type=proposal.state_type, name=proposal.state_type.title(),
+                message=proposal.message, transition_id=proposal.transition_id,
             )  # fmt: skip
             state, word = verdict_of(answer)
             self.ctx.degrade("prefect", None)

@@ -1,6 +1,6 @@
 """What each message does: load, decide, save, announce. No broker, no SQL, no commit in this file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -14,11 +14,12 @@ from runtide_schemas.vocabulary import RunStatus, SubState
 
 from services.run_tracker import registering, reporting, reports, requesting
 from services.run_tracker.domain.run import Run
+from services.run_tracker.domain.trouble import Trouble
 from services.run_tracker.following import REPORTS, Following
 from services.run_tracker.linking import link_late, link_strangers, settle
 from services.run_tracker.observations import is_drift, observation_of
 from services.run_tracker.store import Entry, StoredReport
-from services.run_tracker.telling import LINK, Tracking, tell, tell_progress
+from services.run_tracker.telling import LINK, Tracking, record_escalation, tell, tell_progress
 from services.run_tracker.upkeep import Mark, Upkeep
 from shared.errors import InvalidMessage
 from shared.messaging.decode import Received
@@ -171,9 +172,27 @@ async def on_cancels_unconfirmed(due: Sequence[Due], work: Tracking) -> None:
         if run.cancel_requested_at is not None and not RunStatus(run.status).is_terminal:
             run.cancel_unconfirmed_at = run.clock_at = work.now
             tell(run, work)
+            record_escalation(run, Trouble.CANCEL_UNCONFIRMED, work)
             following.whole[run.run_id] = run
             following.note([_by_clock(run, "cancel_unconfirmed", work)])
     await following.save()
+
+
+async def on_silences(silences: Mapping[UUID, datetime | None], work: Tracking) -> None:
+    """run id → since when its process is silent, None: it is heard again. A cancel that waits for it is taken up."""
+    following = Following(work)
+    runs = await following.runs(silences)
+    for run_id, run in runs.items():
+        since = silences[run_id]
+        run.silent_since, run.clock_at = since, work.now
+        tell(run, work)
+        following.whole[run_id] = run
+        if run.sub_state == SubState.UNRESPONSIVE:
+            record_escalation(run, Trouble.UNRESPONSIVE, work)
+        happened = f"silent/{since.isoformat()}" if since is not None else f"heard/{work.now.isoformat()}"
+        following.note([_by_clock(run, happened, work)])
+    await following.save()
+    await work.store.want_ended([run_id for run_id, since in silences.items() if since is not None], work.now)
 
 
 def _by_clock(run: Run, entry: str, work: Tracking) -> Entry:

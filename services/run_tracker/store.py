@@ -444,6 +444,15 @@ class RunTrackerStore:
         )  # fmt: skip
         return done == 1
 
+    async def want_ended(self, run_ids: Collection[UUID], now: datetime) -> None:
+        """Take up again the cancels of these runs that Prefect was asked for and nobody carried out."""
+        await execute(
+            self._conn,
+            "update cancel_intents set state = 'wanted', tries = 0, next_try_at = :now "
+            "where run_id = any(cast(:ids as uuid[])) and state = 'asked'",
+            now=now, ids=list(run_ids),
+        )  # fmt: skip
+
 
 def _columns(runs: Collection[Run], names: Sequence[str]) -> dict[str, list[Any]]:
     values = zip(*map(attrgetter(*names), runs), strict=True)

@@ -99,6 +99,7 @@ runs = Table(
     Column("progress_at", _AT),
     Column("unreported_attempt", Integer),
     Column("cancel_unconfirmed_at", _AT),
+    Column("silent_since", _AT),
     Column("clock_at", _AT),
     Column("status", Text, nullable=False),
     Column("sub_state", Text),

@@ -30,6 +30,7 @@ from runtide_schemas.vocabulary import (
 from services.run_tracker.domain import outputs
 from services.run_tracker.domain.lifecycle import Moved, error_of, refresh, shown_cancel_request
 from services.run_tracker.domain.run import Run
+from services.run_tracker.domain.trouble import TO_DO, Trouble
 from services.run_tracker.store import RunTrackerStore
 from shared.messaging.decode import Received
 from shared.messaging.drafts import Draft, writer_of
@@ -208,6 +209,15 @@ def record_alerts(run: Run, work: Tracking, cause: Cause) -> None:
     if found or reported:
         payload = {"above_threshold": found, "alerts": reported, "attempt": run.attempt}
         _record(run, "alerted", payload, work, cause, once=f"{run.attempt}/{','.join(sorted(found))}/{len(reported)}")
+
+
+def record_escalation(run: Run, trouble: Trouble, work: Tracking) -> None:
+    """A run goes on only if a person looks: said once per attempt, with what to do."""
+    payload = {
+        "code": trouble.value, "sub_state": run.sub_state, "to_do": TO_DO[trouble], "attempt": run.attempt,
+        "orchestrator_run_id": str(run.orchestrator_run_id) if run.orchestrator_run_id is not None else None,
+    }  # fmt: skip
+    _record(run, "escalated", payload, work, None, once=f"{run.attempt}/{trouble}")
 
 
 def refuse_cancel(

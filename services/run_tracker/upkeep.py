@@ -47,6 +47,15 @@ class Marked(NamedTuple):
     found_at: datetime | None = None
 
 
+class Living(NamedTuple):
+    """A run whose process should be alive."""
+
+    run_id: UUID
+    flow_run_id: UUID
+    state_at: datetime
+    silent_since: datetime | None
+
+
 class Hanging(NamedTuple):
     """An open run that does not go on by itself."""
 
@@ -66,6 +75,7 @@ class Intent(NamedTuple):
     requested_at: datetime
     actor: str | None
     flow_run_id: UUID
+    silent: bool
     tries: int
 
 
@@ -163,6 +173,21 @@ class Upkeep:
         )
         return {row["orchestrator_run_id"]: row["gone_at"] for row in rows}
 
+    # -- heartbeats ----------------------------------------------------------------------------------------------
+
+    async def load_living(self, types: Collection[str]) -> list[Living]:
+        """Open runs in one of these types of state."""
+        rows = await fetch(
+            self._conn,
+            """
+            select run_id, orchestrator_run_id as flow_run_id, state_at, silent_since from runs
+            where not settled and orchestrator_run_id is not null and ended_seen_at is null
+                and state_type = any(cast(:types as text[])) order by run_id
+            """,
+            types=list(types),
+        )
+        return [Living(**row) for row in rows]
+
     # -- what needs a person -------------------------------------------------------------------------------------
 
     async def load_hanging(self, waiting_since: datetime) -> list[Hanging]:
@@ -189,17 +214,24 @@ class Upkeep:
             self._conn,
             """
             update cancel_intents c set next_try_at = :until, tries = c.tries + 1
-            from (select i.run_id, i.requested_at, r.orchestrator_run_id
+            from (select i.run_id, i.requested_at, r.orchestrator_run_id, r.silent_since is not null as silent
                   from cancel_intents i join runs r on r.run_id = i.run_id
                   where i.state = 'wanted' and i.next_try_at <= :now and r.orchestrator_run_id is not null
                   order by i.next_try_at limit :limit for update of i skip locked) due
             where c.run_id = due.run_id and c.requested_at = due.requested_at
-            returning c.run_id, c.requested_at, c.actor, due.orchestrator_run_id, c.tries
+            returning c.run_id, c.requested_at, c.actor, due.orchestrator_run_id, due.silent, c.tries
             """,
             now=now, until=now + lease, limit=limit,
         )  # fmt: skip
         return [
-            Intent(row["run_id"], row["requested_at"], row["actor"], row["orchestrator_run_id"], row["tries"])
+            Intent(
+                row["run_id"],
+                row["requested_at"],
+                row["actor"],
+                row["orchestrator_run_id"],
+                row["silent"],
+                row["tries"],
+            )
             for row in rows
         ]
 

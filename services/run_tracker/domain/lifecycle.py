@@ -41,6 +41,7 @@ _NAMED: dict[tuple[str, str], SubState] = {
     ("FAILED", "TimedOut"): SubState.TIMED_OUT,
 }
 TERMINAL_TYPES = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+BEATING_TYPES = frozenset({"RUNNING", "CANCELLING"})  # in which a process lives, and says so
 STATE_TYPES = frozenset(_BY_TYPE)
 MESSAGE_LIMIT = 10_000
 _ENDS = frozenset({COMPLETED, FAILED, CANCELLED})
@@ -179,6 +180,8 @@ def _shown(run: Run, attempt: int, sealed: bool) -> tuple[RunStatus, SubState | 
             return RUNNING, SubState.WAITING_OUTPUTS, None
     if run.cancel_unconfirmed_at is not None and status not in _ENDS:
         return status, SubState.CANCEL_UNCONFIRMED, None
+    if run.silent_since is not None and run.state_type in BEATING_TYPES:
+        return status, SubState.UNRESPONSIVE, None
     return status, sub_state, None
 
 

@@ -80,6 +80,7 @@ class Run:
     # Facts of the clock.
     unreported_attempt: int | None = None
     cancel_unconfirmed_at: datetime | None = None
+    silent_since: datetime | None = None
     clock_at: datetime | None = None
     # What it shows.
     status: str = RunStatus.PENDING

@@ -170,6 +170,22 @@ async def test_running_is_shown_over_the_answer_and_a_cancel_brings_it_back(told
     assert back["flows"][0]["last_run_id"] == run_id
 
 
+async def test_after_a_cancel_the_last_good_version_is_what_downstream_is_admitted_with(told: Told) -> None:
+    await told.register("prices", type="DatasetInstance")
+    await told.register("momentum", "prices")
+    good = await told.completed("prices")
+    await told.snapshot("prices", status="ready")
+    cancelled = str(uuid4())
+    await told.run(cancelled, "prices", "running")
+    await told.run(cancelled, "prices", "cancelled")
+    await told.snapshot("prices", status="ready", flow__last_run_id=cancelled)
+
+    admitted = await told.decision(await told.ask("momentum"))
+
+    assert admitted["type"] == "request.admitted"
+    assert admitted["input_versions"]["prices"]["version_id"] == str(version_id_of(UUID(good), 1))
+
+
 async def test_a_failed_run_is_an_error_that_blocks_by_name_and_keeps_the_version(told: Told) -> None:
     await told.register("prices", type="DatasetInstance")
     await told.register("momentum", "prices")

@@ -1,6 +1,7 @@
 """Prefect as a worker and a person see it, and requests of ours whose flow runs it has."""
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -44,6 +45,14 @@ class Prefect:
             body = {"state": {"type": state_type, "name": state_type.title(), **state}}
             answer = await self.http.post(f"/flow_runs/{flow_run_id}/set_state", json=body)
             assert answer.json()["status"] == "ACCEPT", answer.text
+
+    async def beat(self, flow_run_id: str) -> None:
+        """A heartbeat, as the process of a flow sends it."""
+        event = {
+            "id": str(uuid.uuid4()), "event": "prefect.flow-run.heartbeat", "occurred": datetime.now(UTC).isoformat(),
+            "resource": {"prefect.resource.id": f"prefect.flow-run.{flow_run_id}"},
+        }  # fmt: skip
+        assert (await self.http.post("/events", json=[event])).is_success
 
     async def state_of(self, flow_run_id: str) -> str:
         return str((await self.http.get(f"/flow_runs/{flow_run_id}")).json()["state_type"])

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from runtide_schemas.prefect import STATE_TYPES as WIRE_STATE_TYPES
 
-from services.run_tracker.cancel import transition_of, verdict_of
+from services.run_tracker.cancel import proposal_of, verdict_of
 from services.run_tracker.domain.belonging import KnownFlow, Waiting, claim_of, owner_of
 from services.run_tracker.domain.lifecycle import STATE_TYPES
 from services.run_tracker.sweep import Absences, is_mass_loss
@@ -62,15 +62,25 @@ def test_a_refusal_with_cancelled_is_success_and_an_abort_is_too_late() -> None:
 
 
 def test_asking_twice_for_one_wish_is_one_transition_and_another_wish_another() -> None:
-    wish = Intent(RUN_ID, NOW, "ana", FLOW_RUN, 1)
+    wish = Intent(RUN_ID, NOW, "ana", FLOW_RUN, silent=False, tries=1)
+    another = wish._replace(requested_at=NOW + timedelta(seconds=1))
 
-    assert transition_of(wish) == transition_of(wish._replace(tries=7))
-    assert transition_of(wish) != transition_of(wish._replace(requested_at=NOW + timedelta(seconds=1)))
+    assert proposal_of(wish) == proposal_of(wish._replace(tries=7))
+    assert proposal_of(wish).transition_id != proposal_of(another).transition_id
+
+
+def test_only_a_run_without_a_living_process_is_ended_over_its_head() -> None:
+    wish = Intent(RUN_ID, NOW, "ana", FLOW_RUN, silent=False, tries=1)
+
+    assert proposal_of(wish).state_type == "CANCELLING"
+    ended = proposal_of(wish._replace(silent=True))
+    assert ended.state_type == "CANCELLED"
+    assert ended.transition_id != proposal_of(wish).transition_id
 
 
 def test_gone_is_absent_twice_thirty_seconds_apart() -> None:
     absences, after = Absences(), timedelta(seconds=30)
-    run = Open(RUN_ID, FLOW_RUN, None, None, False)
+    run = Open(RUN_ID, FLOW_RUN, None, ended=False, lost_at=None)
 
     assert absences.judge([run], set(), NOW, after) == []
     assert absences.judge([run], set(), NOW + timedelta(seconds=15), after) == []
@@ -79,7 +89,7 @@ def test_gone_is_absent_twice_thirty_seconds_apart() -> None:
 
 def test_whoever_is_back_begins_anew() -> None:
     absences, after = Absences(), timedelta(seconds=30)
-    run = Open(RUN_ID, FLOW_RUN, None, None, False)
+    run = Open(RUN_ID, FLOW_RUN, None, ended=False, lost_at=None)
     absences.judge([run], set(), NOW, after)
     absences.judge([run], {FLOW_RUN}, NOW + timedelta(seconds=15), after)
 

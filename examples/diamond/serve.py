@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from examples.quant.serve import HEARTBEAT_SECONDS, start_by_fork
+from examples.quant.serve import HEARTBEAT_SECONDS, hear_cancels_after_an_outage, start_by_fork
 
 SERVING = "serving"
 WARM = (
@@ -24,6 +24,7 @@ async def serve(story: str) -> None:
     from examples.diamond.flows import FLOWS
 
     start_by_fork(WARM)
+    hear_cancels_after_an_outage()
     runner = Runner(name=story, limit=4, pause_on_shutdown=False, heartbeat_seconds=HEARTBEAT_SECONDS)
     for flow in FLOWS:
         await runner.aadd_flow(flow, name=story, parameters={"story": story})

@@ -4,7 +4,8 @@ Prefect starts each flow run in a process of its own, which by default imports P
 five seconds before the flow's first line. Here a fork server imports them once, beforehand, and each flow run is a fork
 of it: it starts in a tenth of a second and shares its memory. Prefect's runner has no setting for that, so
 `start_by_fork` replaces the one name by which its engine looks up how to start a process; if a later Prefect has no
-such name, flow runs start as Prefect starts them.
+such name, flow runs start as Prefect starts them. In the same way `hear_cancels_after_an_outage` replaces what its
+runner does when it gives up listening for cancels.
 
 Settings: QUANT_MAX_FLOW_RUNS (4), PREFECT_RUNNER_POLL_FREQUENCY (here 1 s unless set).
 """
@@ -66,12 +67,28 @@ def start_by_fork(warm: Sequence[str] = WARM) -> None:
         prefect.flow_engine.multiprocessing = lookup  # type: ignore[assignment]
 
 
+def hear_cancels_after_an_outage() -> None:
+    """Runners of this process listen for cancels again once their server answers, however long it was away.
+
+    Prefect's observer gives up for good after some failures; here it is asked again, as often as it would ask anyway.
+    """
+    from prefect._internal.observers import FlowRunCancellingObserver as Observer
+
+    def gave_up(observer: Observer, polling: asyncio.Task[None]) -> None:
+        if not polling.cancelled() and polling.exception() is not None and not observer._is_shutting_down:
+            asyncio.get_running_loop().call_later(observer.polling_interval, observer._start_polling_task, polling)
+
+    if hasattr(Observer, "_handle_polling_task_done") and hasattr(Observer, "_start_polling_task"):
+        Observer._handle_polling_task_done = gave_up  # type: ignore[method-assign]
+
+
 async def serve() -> None:
     from prefect.runner import Runner
 
     from examples.quant.deployments import FLOWS
 
     start_by_fork()
+    hear_cancels_after_an_outage()
     runner = Runner(
         name="quant",
         limit=int(os.environ.get("QUANT_MAX_FLOW_RUNS", "4")),

@@ -73,8 +73,8 @@ class Launcher:
                 seconds=self._settings.launch_lease_seconds,
             )  # fmt: skip
         for candidate in chosen:
-            if (candidate.tenant, candidate.run_id) in leased:
-                self._start(candidate)
+            if (key := (candidate.tenant, candidate.run_id)) in leased:
+                self._start(candidate, doubted=leased[key])
         return len(leased)
 
     async def close(self) -> None:
@@ -87,9 +87,9 @@ class Launcher:
     def _owner(self) -> str:
         return self._settings.instance_id
 
-    def _start(self, candidate: Candidate) -> None:
+    def _start(self, candidate: Candidate, *, doubted: bool) -> None:
         self._busy[candidate.deployment] += 1
-        task = asyncio.create_task(self._launch(candidate), name=f"launch {candidate.run_id}")
+        task = asyncio.create_task(self._launch(candidate, doubted=doubted), name=f"launch {candidate.run_id}")
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(done, candidate))
 
@@ -100,7 +100,7 @@ class Launcher:
             self._ctx.log.warning("launch will be tried again", run_id=str(candidate.run_id), error=reason_of(error))
         self._ctx.wake("launcher")
 
-    async def _launch(self, candidate: Candidate) -> None:
+    async def _launch(self, candidate: Candidate, *, doubted: bool) -> None:
         key: Key = (candidate.tenant, candidate.run_id)
         async with self._ctx.reading() as store:
             request = await store.one(*key)
@@ -115,7 +115,7 @@ class Launcher:
             await self._store(key, lambda held: requests.launch_failed(held, code, problem))
         except OrchestratorUnavailable as error:
             self._ctx.degrade("prefect", str(error))
-            await self._wait(key, error)
+            await self._wait(key, in_doubt=doubted or error.sent)
         else:
             self._ctx.degrade("prefect", None)
             await self._store(key, lambda held: requests.launched(held, flow_run_id))
@@ -155,11 +155,11 @@ class Launcher:
                 announce(after, work)
             await work.store.drop_launches([key])
 
-    async def _wait(self, key: Key, error: OrchestratorUnavailable) -> None:
+    async def _wait(self, key: Key, *, in_doubt: bool) -> None:
         async with self._ctx.unit_of_work() as work:
             held = (await work.store.load([key])).get(key)
             after = requests.launch_waits(held, "waits for Prefect, which is away") if held is not None else Nothing()
             if isinstance(after, Request):
                 await work.store.save([after], now=work.now)
                 announce(after, work)
-            await work.store.postpone(key, owner=self._owner, now=work.now, in_doubt=error.sent)
+            await work.store.postpone(key, owner=self._owner, now=work.now, in_doubt=in_doubt)

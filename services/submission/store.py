@@ -163,24 +163,25 @@ class SubmissionStore:
         )  # fmt: skip
         return [Candidate(row["tenant"], row["run_id"], row["deployment"]) for row in rows]
 
-    async def lease(self, keys: Collection[Key], *, owner: str, now: datetime, seconds: float) -> set[Key]:
-        """Take these for a while; answers those that nobody else took first."""
+    async def lease(self, keys: Collection[Key], *, owner: str, now: datetime, seconds: float) -> dict[Key, bool]:
+        """Take these for a while; of those that nobody else took first: may an earlier call have reached Prefect?"""
         rows = await fetch(
             self._conn,
             """
             update launches set lease_owner = :owner, leased_until = :until, in_doubt = true
-            where (tenant, run_id) in (
-                select l.tenant, l.run_id from launches l
+            from (
+                select l.tenant, l.run_id, l.in_doubt from launches l
                 join unnest(cast(:tenants as text[]), cast(:run_ids as uuid[])) as k (tenant, run_id)
                     using (tenant, run_id)
                 where l.leased_until is null or l.leased_until <= :now
                 order by l.tenant, l.run_id for update of l skip locked
-            ) returning tenant, run_id
+            ) free where launches.tenant = free.tenant and launches.run_id = free.run_id
+            returning launches.tenant, launches.run_id, free.in_doubt
             """,
             owner=owner, now=now, until=now + timedelta(seconds=seconds),
             tenants=[key[0] for key in keys], run_ids=[key[1] for key in keys],
         )  # fmt: skip
-        return {(row["tenant"], row["run_id"]) for row in rows}
+        return {(row["tenant"], row["run_id"]): row["in_doubt"] for row in rows}
 
     async def postpone(self, key: Key, *, owner: str, now: datetime, in_doubt: bool) -> None:
         """Give the lease back and wait, twice as long as before (1 s to 30 s)."""

@@ -8,13 +8,17 @@ from urllib.parse import urlsplit
 
 
 class Wire:
-    """Stands in for `url`; begins cut. A cut part refuses connections, as one that is down does."""
+    """Stands in for `url`; begins cut. A cut part refuses connections, as one that is down does.
+
+    `swallows_answers`: what is asked has its effect, and nobody hears of it.
+    """
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
         self._listener: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._port = 0
+        self.swallows_answers = False
 
     async def open(self) -> Wire:
         """Choose a port; nobody answers there yet."""
@@ -43,7 +47,10 @@ class Wire:
         try:
             far_reader, far = await asyncio.open_connection(self._target.hostname, self._target.port)
             self._ends.add(far)
-            pumps = [asyncio.create_task(_pump(reader, far)), asyncio.create_task(_pump(far_reader, writer))]
+            pumps = [
+                asyncio.create_task(self._pump(reader, far)),
+                asyncio.create_task(self._pump(far_reader, writer, back=True)),
+            ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             for pump in pumps:
                 pump.cancel()
@@ -56,9 +63,9 @@ class Wire:
                     end.transport.abort()
                     self._ends.discard(end)
 
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await source.read(65536):
-            sink.write(piece)
-            await sink.drain()
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, back: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await source.read(65536):
+                if not (back and self.swallows_answers):
+                    sink.write(piece)
+                    await sink.drain()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.component.submission.conftest import Prefect, Submission
+from tests.component.submission.conftest import STATUS, Prefect, Submission
 from tests.support.eventually import eventually
 from tests.support.harness import World
 from tests.support.wire import Wire
@@ -22,7 +22,7 @@ async def wire(world: World) -> AsyncIterator[Wire]:
 @pytest.fixture
 async def without_prefect(world: World, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Submission]:
     monkeypatch.setitem(world.env, "RUNTIDE_PREFECT_API_URL", wire.url)
-    harness = await world.start("submission")
+    harness = await world.start("submission", deployment_cache_seconds=600.0)
     yield Submission(harness)
     await harness.stop()
 
@@ -76,3 +76,36 @@ async def test_a_launch_that_never_reached_prefect_can_still_be_cancelled(
     await wire.mend()
     assert await submission.harness.rows("select from launches") == []
     assert await prefect.flow_runs(run_id) == []
+
+
+async def test_a_launch_whose_answer_was_lost_is_never_cancelled_behind_its_flow_runs_back(
+    without_prefect: Submission, wire: Wire, prefect: Prefect
+) -> None:
+    submission, deployment = without_prefect, await prefect.deploy("unheard")
+    await wire.mend()
+    known = await submission.submit()
+    await submission.until(known, "requested")
+    await submission.decide(known, "admitted", deployment=deployment)
+    await submission.until(known, "launched")  # from now on its deployment is known
+
+    wire.swallows_answers = True
+    run_id = await submission.submit()
+    await submission.until(run_id, "requested")
+    await submission.decide(run_id, "admitted", deployment=deployment)
+    [flow_run] = await eventually(lambda: prefect.flow_runs(run_id), what="the flow run that nobody heard of")
+    await wire.cut()
+
+    async def refused_since() -> bool:
+        [row] = await submission.harness.rows("select waits_seconds, lease_owner from launches")
+        return bool(row["waits_seconds"] > 1 and row["lease_owner"] is None)
+
+    await eventually(refused_since, what="a later try that did not even reach Prefect")
+    await submission.cancel(run_id)
+    noted = await submission.kafka.until(STATUS, lambda m: m["run_id"] == run_id and m["cancel_requested_at"])
+    assert noted["status"] == "admitted"
+
+    wire.swallows_answers = False
+    await wire.mend()
+    launched = await submission.until(run_id, "launched")
+    assert launched["orchestrator_run_id"] == flow_run["id"]
+    assert launched["cancel_requested_at"] is not None

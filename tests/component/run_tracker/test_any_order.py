@@ -2,13 +2,18 @@
 
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from runtide_schemas import reports
 from runtide_schemas.message import Message
 from runtide_schemas.vocabulary import RequestStatus, RunStatus
 
+from services.run_tracker import following
+from services.run_tracker.domain.lifecycle import Observation, observe
+from services.run_tracker.domain.run import Run
 from tests.component.run_tracker.desk import Desk
 from tests.component.run_tracker.stories import admitted, launched, registered, report, reported, request, states
 
@@ -26,6 +31,21 @@ COMPARED = {
     "seen_requests": "select * from seen_requests",
 }
 
+
+def lost_and_found() -> list[Message]:
+    """Running, gone from Prefect, known again, completed; and gone again after its end, which says nothing."""
+    *begun, completed = states("completed")
+    lost_at = completed.state_timestamp - timedelta(milliseconds=3)
+
+    def sweep(n: int, **changes: Any) -> Message:
+        at = lost_at + timedelta(milliseconds=n)
+        return begun[-1].model_copy(
+            update={"state_id": UUID(int=n), "state_timestamp": at, "source": "sweep"} | changes
+        )
+
+    return [*begun, sweep(1, gone=True), sweep(2, returned=True), completed, sweep(600, gone=True)]
+
+
 STORIES: dict[str, list[Message]] = {
     "completed": [registered(), admitted(), launched(), *states("completed"), *reported()],
     "retried": [
@@ -38,6 +58,9 @@ STORIES: dict[str, list[Message]] = {
     "corrected": [registered(), admitted(), launched(), *states("cancelled-direct-then-completed"), *reported()],
     "cancelled while scheduled": [admitted(), launched(), *states("cancelled-while-scheduled")],
     "launch failed": [admitted(), request(RequestStatus.LAUNCH_FAILED, 3, message="no such deployment")],
+    "crashed": [admitted(), launched(), *states("crashed-sigkill"), *reported(sealed=False)],
+    "cancelled while running": [registered(), admitted(), launched(), *states("cancelling-then-cancelled")],
+    "lost and found": [registered(), admitted(), launched(), *lost_and_found(), *reported()],
     "nobody asked": [registered(), *states("retried", tags=[])],
 }  # fmt: skip
 
@@ -103,6 +126,28 @@ async def test_every_order_of_arrival_ends_in_the_same_rows_and_the_same_last_sn
         said = [*await desk.said("runs.status.v1"), *await desk.said("runs.progress.v1")]
         seqs = sorted(message["seq"] for message in said)
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+@pytest.mark.parametrize("name", ["retried", "corrected", "lost and found"])
+async def test_the_control_that_believes_what_came_last_ends_in_other_rows(
+    desk: Desk, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def believe(run: Run, seen: Observation) -> bool:
+        if not seen.gone and not seen.returned:
+            run.state_at = run.state_id = None
+        return observe(run, seen)
+
+    story = STORIES[name]
+    dice = random.Random(name)
+    await tell(desk, story, range(len(story)), dice)
+    expected = await ending(desk)
+    monkeypatch.setattr(following, "observe", believe)
+
+    await desk.reset()
+    await tell(desk, story, [*range(len(story) - 1, -1, -1)], dice)
+    await desk.wait(1)
+
+    assert differences(expected, await ending(desk)) != []
 
 
 @pytest.mark.parametrize("name", STORIES)

@@ -38,7 +38,7 @@ class RunTrackerSettings(ServiceSettings):
     recheck_last_seconds: float = Field(600.0, gt=0, description="last look at a run after its end")
     gone_after_seconds: float = Field(30.0, ge=0, description="between the two absences that make a run lost")
     heartbeat_seconds: float = Field(
-        30.0, gt=0, description="between two heartbeats of a flow's process; three missed, and its run is unresponsive"
+        30.0, gt=0, description="the longest time between two heartbeats of any flow; three missed are unresponsive"
     )
     mass_loss_runs: int = Field(10, ge=0, description="more absent runs than this, and than a fifth, are no loss")
     presigned_seconds: int = Field(300, ge=1, le=604800, description="life of a link to an artifact, or to put one")

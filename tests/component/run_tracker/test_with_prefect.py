@@ -59,6 +59,34 @@ async def test_the_event_stream_moves_a_run_to_its_end(world: World, prefect: Pr
     await eventually(history, what="the whole history, whatever the sweep saw first")
 
 
+async def test_names_are_free_text_and_those_that_mean_something_are_shown(
+    world: World, prefect: Prefect, tracker: ServiceHarness
+) -> None:
+    run_id, flow_run_id = await launch(world, prefect)
+    await prefect.move(flow_run_id, "PENDING", name="Submitting")
+    await until(tracker, run_id, status="pending", sub_state="starting")
+    await prefect.move(flow_run_id, "RUNNING", name="Cancelled")
+    await until(tracker, run_id, status="running", sub_state=None)
+    await prefect.move(flow_run_id, "FAILED", name="TimedOut", message="took too long")
+    await until(tracker, run_id, status="failed", sub_state="timed_out")
+
+    run_id, flow_run_id = await launch(world, prefect)
+    await prefect.move(flow_run_id, "PENDING", "RUNNING")
+    await prefect.move(flow_run_id, "COMPLETED", name="Cached")
+    await until(tracker, run_id, status="completed", sub_state="cached")
+
+
+async def test_a_run_that_no_worker_takes_is_named(world: World, prefect: Prefect, tracker: ServiceHarness) -> None:
+    run_id, _ = await launch(world, prefect)  # of a request of long ago
+    await until(tracker, run_id, sub_state="queued")
+
+    truth = (await tracker.http.get("/v1/ops/truth")).json()
+
+    [waits] = of(truth["troubles"], code="LAUNCH_WAITS")
+    assert "worker" in waits["to_do"]
+    assert of(truth["hanging"], run_id=run_id, status="pending")
+
+
 async def test_completed_without_reports_ends_unreported(
     world: World, prefect: Prefect, tracker: ServiceHarness
 ) -> None:

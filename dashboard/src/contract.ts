@@ -94,6 +94,10 @@ export type InstanceType =
   | "BacktestInstance"
   | "PortfolioOptimizerInstance"
   | "ModelInstance";
+/**
+ * What a schedule does about instants that nobody was there for: the newest of them is run, or none is.
+ */
+export type Missed = "run_once" | "skip";
 export type OnUpstream = "notify" | "refresh";
 /**
  * Whether `completed` waits for the flow's last report.
@@ -150,10 +154,23 @@ export interface Progress {
   next?: string | null;
 }
 /**
+ * A run that does another one over: the `number`th of at most `max` after the first, because `run_id` ended so
+ * (`reason`), and not before that time.
+ */
+export interface Retry {
+  run_id: string;
+  first_run_id: string;
+  number: number;
+  max: number;
+  not_before: string;
+  reason: string;
+}
+/**
  * The whole request. What only lineage knows is null until it has decided; of a request that began as a cancel
  * only tenant, ids, status and `cancel_requested_at` are known. `parent_run_id` is the request that this one is a part
  * of, or that it was asked for by gate recursive (`on_behalf_of` whom); `backfill` and `progress` are of one that asks
- * for a range of dates; `plan_id` of one that runs what a plan says.
+ * for a range of dates; `plan_id` of one that runs what a plan says; `planned_for` is the instant of its flow's
+ * schedule, and `retries` the run that it does over.
  */
 export interface RequestStatusChanged {
   type: "request.status_changed";
@@ -194,6 +211,8 @@ export interface RequestStatusChanged {
   progress?: Progress | null;
   plan_id?: string | null;
   on_behalf_of?: string | null;
+  planned_for?: string | null;
+  retries?: Retry | null;
   occurred_at: string;
   seq: number;
 }
@@ -295,6 +314,8 @@ export interface FlowSnapshot {
   max_open_runs?: number;
   max_wait?: string | null;
   min_interval?: string | null;
+  schedule?: ScheduleSpec | null;
+  retry?: RetrySpec | null;
   status: FlowStatus;
   old_status?: FlowStatus | null;
   freshness: FlowStatus;
@@ -307,6 +328,181 @@ export interface FlowSnapshot {
   next_due_at?: string | null;
   version_id?: string | null;
   verified_at?: string | null;
+}
+/**
+ * One of: `cron`, five fields on the clocks of `timezone`; `interval`, counted from `anchor` in elapsed time;
+ * `sessions` of a calendar (or `weekdays`), `days_later` calendar days after each, at `at` on those clocks.
+ *
+ * Each instant is one request, with this `gate`; `missed` says what becomes of those that nobody was there for.
+ * `parameters` are given to each run, and under the name `parameter` its date.
+ */
+export interface ScheduleSpec {
+  cron?: string | null;
+  interval?: string | null;
+  anchor?: string | null;
+  sessions?: string | null;
+  at?: string | null;
+  days_later?: number;
+  timezone?: string | null;
+  /**
+   * What a request wants when something blocks it.
+   */
+  gate?: "strict" | "wait" | "force" | "recursive";
+  skip_if_ready?: boolean;
+  /**
+   * What a schedule does about instants that nobody was there for: the newest of them is run, or none is.
+   */
+  missed?: "run_once" | "skip";
+  parameter?: string | null;
+  parameters?: {
+    [k: string]: unknown;
+  };
+}
+/**
+ * At most `max` further runs after one that failed for a reason in `on`: `failed`, `timed_out`, `infrastructure`,
+ * `lost`, or `error:` and the type of its error. The first comes `backoff` after the failure, each next one after
+ * twice as long, never longer than `backoff_max`.
+ */
+export interface RetrySpec {
+  max: number;
+  backoff?: string;
+  backoff_max?: string;
+  /**
+   * @minItems 1
+   * @maxItems 20
+   */
+  on?:
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string, string, string, string, string]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ]
+    | [
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string,
+        string
+      ];
 }
 /**
  * Its source is late, since when and, where that was said, until when.

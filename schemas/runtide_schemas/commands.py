@@ -29,20 +29,21 @@ from runtide_schemas.message import (
     reason_of,
     shown,
 )
+from runtide_schemas.policies import Retry
 from runtide_schemas.vocabulary import Gate, InstanceId, Mode, Trigger
 
 UNKNOWN_ACTOR = "unknown"
 _NOT_IN_DIGEST = frozenset({"type", "command_id", "actor", "tenant", "instance", "on_behalf_of"})
 _ONLY_IN_DIGEST_IF_SAID = frozenset(
-    {"parent_run_id", "backfill", "plan_id"}
+    {"parent_run_id", "backfill", "plan_id", "planned_for", "retries"}
 )  # younger than the digests that are stored
 
 
 class SubmitRun(TenantMessage):
     """Ask for a run of one flow of an instance (a name or an id); without `flow_kind`, the only one that it has. With
     `backfill`, for one run per date of a range; with `plan_id`, for what this plan says, which is what gate `recursive`
-    does. `trigger`, `parent_run_id` and `on_behalf_of` are lineage's to say: the request that this one is a part of, or
-    that it is asked for, and whose that is.
+    does. `trigger`, `parent_run_id` and all after `plan_id` are lineage's to say: the request that this one is a part
+    of, or that it is asked for, and whose that is; the instant of a schedule; the run that is done over.
     """
 
     type: Literal["run.submit"] = "run.submit"
@@ -60,6 +61,8 @@ class SubmitRun(TenantMessage):
     backfill: Backfill | None = None
     plan_id: UUID | None = None
     on_behalf_of: Text | None = Field(default=None, max_length=200)
+    planned_for: Time | None = None
+    retries: Retry | None = None
 
     @model_validator(mode="after")
     def _runs_its_plan(self) -> Self:

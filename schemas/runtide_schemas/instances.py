@@ -22,9 +22,9 @@ from runtide_schemas.message import (
     Sentence,
     Seq,
     TenantMessage,
-    Text,
     Time,
 )
+from runtide_schemas.policies import RetrySpec, ScheduleSpec, ShortText, Span
 from runtide_schemas.vocabulary import (
     EdgeKind,
     FlowKind,
@@ -37,17 +37,15 @@ from runtide_schemas.vocabulary import (
     ReportsPolicy,
 )
 
-ShortText = Annotated[Text, Field(min_length=1, max_length=200)]
 DigestText = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 DeploymentText = Annotated[str, Field(pattern=r"^[^/\x00]+/[^/\x00]+$", max_length=500)]
 """`<flow>/<deployment>`, Prefect's own name of it."""
-Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))]
-"""How long something lasts; on the wire an ISO 8601 duration: `PT2H`, `P1D`."""
 
 
 class FlowSpec(Part):
     """One flow of an instance; `max_open_runs` None: the default of its kind. Of an automatic refresh: after `max_wait`
-    it runs on the versions at hand; `min_interval` lies at least between an admission and the next refresh.
+    it runs on the versions at hand; `min_interval` lies at least between an admission and the next refresh. `schedule`:
+    when it runs by itself; `retry`: when it runs once more after a failure.
     """
 
     kind: FlowKindText
@@ -57,6 +55,8 @@ class FlowSpec(Part):
     max_open_runs: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_wait: Span | None = None
     min_interval: Span | None = None
+    schedule: ScheduleSpec | None = None
+    retry: RetrySpec | None = None
 
 
 class UpstreamSpec(Part):
@@ -200,6 +200,8 @@ class FlowSnapshot(Part):
     max_open_runs: int = 1
     max_wait: timedelta | None = None
     min_interval: timedelta | None = None
+    schedule: ScheduleSpec | None = None
+    retry: RetrySpec | None = None
     status: FlowStatus
     old_status: FlowStatus | None = None
     freshness: FlowStatus

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from runtide_schemas.backfills import Backfill, Progress
 from runtide_schemas.message import LIST_LIMIT, Count, Part, Seq, TenantMessage, Text, Time
+from runtide_schemas.policies import Retry
 from runtide_schemas.vocabulary import (
     Basis,
     Code,
@@ -44,7 +45,8 @@ class RequestStatusChanged(TenantMessage):
     """The whole request. What only lineage knows is null until it has decided; of a request that began as a cancel
     only tenant, ids, status and `cancel_requested_at` are known. `parent_run_id` is the request that this one is a part
     of, or that it was asked for by gate recursive (`on_behalf_of` whom); `backfill` and `progress` are of one that asks
-    for a range of dates; `plan_id` of one that runs what a plan says.
+    for a range of dates; `plan_id` of one that runs what a plan says; `planned_for` is the instant of its flow's
+    schedule, and `retries` the run that it does over.
     """
 
     type: Literal["request.status_changed"] = "request.status_changed"
@@ -77,5 +79,7 @@ class RequestStatusChanged(TenantMessage):
     progress: Progress | None = None
     plan_id: UUID | None = None
     on_behalf_of: str | None = None
+    planned_for: Time | None = None
+    retries: Retry | None = None
     occurred_at: Time
     seq: Seq

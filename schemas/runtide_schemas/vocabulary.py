@@ -174,6 +174,13 @@ class OnFailure(StrEnum):
     CONTINUE = "continue"
 
 
+class Missed(StrEnum):
+    """What a schedule does about instants that nobody was there for: the newest of them is run, or none is."""
+
+    RUN_ONCE = "run_once"
+    SKIP = "skip"
+
+
 class EdgeKind(StrEnum):
     DATA = "data_dependency"
     FEATURE = "feature_dependency"

@@ -205,6 +205,22 @@ class Runtide(Submissions):
         body = {"until": until.isoformat() if until else None, "reason": reason}
         return await self.api.call("lineage", "POST", path, body=body)
 
+    async def schedules(self, *, instance: str | None = None, count: int = 3) -> dict[str, Any]:
+        """The flows that run by themselves, each with its next instants."""
+        return await self.api.get("lineage", "/v1/schedules", instance=instance, count=count)
+
+    async def pause_schedule(self, name_or_id: str, flow_kind: str | None = None) -> dict[str, Any]:
+        """Ask for nothing of it until it is resumed. Raises: NotFound, Unavailable."""
+        return await self._switch_schedule(name_or_id, flow_kind, "pause")
+
+    async def resume_schedule(self, name_or_id: str, flow_kind: str | None = None) -> dict[str, Any]:
+        """Go on with the next instant. Raises: NotFound, Unavailable."""
+        return await self._switch_schedule(name_or_id, flow_kind, "resume")
+
+    async def _switch_schedule(self, name_or_id: str, flow_kind: str | None, how: str) -> dict[str, Any]:
+        path = f"/v1/schedules/{instance_id_of(self.tenant, name_or_id)}/{how}"
+        return await self.api.call("lineage", "POST", path, params={"flow_kind": flow_kind} if flow_kind else None)
+
     async def lineage(self, name_or_id: str, *, direction: str = "both", max_depth: int = 1) -> dict[str, Any]:
         """Nodes and edges around an instance."""
         path = f"/v1/lineage/{instance_id_of(self.tenant, name_or_id)}"

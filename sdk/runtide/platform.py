@@ -5,11 +5,13 @@
       - name: prices
         instance_type: DatasetInstance
         flows:
-          - {kind: refresh, deployment: refresh-prices/prod}
+          - kind: refresh
+            deployment: refresh-prices/prod
+            schedule: {sessions: XNYS, at: 18:05, timezone: America/New_York}
       - name: momentum
         instance_type: SignalInstance
         flows:
-          - {kind: refresh, deployment: refresh-momentum/prod, on_upstream: refresh, max_wait: PT2H}
+          - {kind: refresh, deployment: refresh-momentum/prod, on_upstream: refresh, max_wait: PT2H, retry: {max: 3}}
         upstreams: [prices]           # or {instance: prices, optional: true, …}
 
 Each entry is an `instance.register`; every problem names its line.
@@ -25,6 +27,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from runtide_schemas.instances import FlowSpec, RegisterInstance, UpdateFrequency, UpstreamSpec
+from runtide_schemas.policies import RetrySpec, ScheduleSpec
 
 from runtide import yaml_lines
 from runtide.errors import InvalidCommand, PlatformInvalid
@@ -39,6 +42,7 @@ _NESTED: dict[str, type[BaseModel]] = {
     "upstreams": UpstreamSpec,
     "update_frequency": UpdateFrequency,
 }
+_WITHIN: dict[type[BaseModel], dict[str, type[BaseModel]]] = {FlowSpec: {"schedule": ScheduleSpec, "retry": RetrySpec}}
 _NO_TENANT = "nobody"
 
 
@@ -131,6 +135,8 @@ class _Reading:
             if isinstance(item, dict):
                 place = (*path, field) if index is None else (*path, field, index)
                 self._unknown_keys(place, item, tuple(model.model_fields))
+                for inner, inner_model in _WITHIN.get(model, {}).items():
+                    self._nested(place, inner, item.get(inner), inner_model)
 
     def _unknown_keys(self, path: yaml_lines.Path, value: dict[str, Any], known: tuple[str, ...]) -> None:
         for key in value:

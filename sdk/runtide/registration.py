@@ -200,7 +200,16 @@ def differences(
     return found
 
 
-_FLOW_FIELDS = ("deployment", "on_upstream", "reports", "max_open_runs", "max_wait", "min_interval")
+_FLOW_FIELDS = (
+    "deployment",
+    "on_upstream",
+    "reports",
+    "max_open_runs",
+    "max_wait",
+    "min_interval",
+    "schedule",
+    "retry",
+)
 
 
 def _flow_facts(flow: FlowSpec) -> dict[str, Any]:

@@ -37,6 +37,30 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ScheduleBody(_Strict):
+    """One of cron, interval and sessions."""
+
+    cron: str | None = None
+    interval: str | None = None
+    anchor: str | None = None
+    sessions: str | None = None
+    at: str | None = None
+    days_later: int = 0
+    timezone: str | None = None
+    gate: str = "wait"
+    skip_if_ready: bool = False
+    missed: str = "run_once"
+    parameter: str | None = None
+    parameters: dict[str, Any] = Field(default={})
+
+
+class RetryBody(_Strict):
+    max: int
+    backoff: str = "PT1M"
+    backoff_max: str = "PT1H"
+    on: list[str] = Field(default=["failed", "timed_out", "infrastructure"])
+
+
 class FlowBody(_Strict):
     kind: str
     deployment: str
@@ -45,6 +69,8 @@ class FlowBody(_Strict):
     max_open_runs: int | None = None
     max_wait: str | None = None
     min_interval: str | None = None
+    schedule: ScheduleBody | None = None
+    retry: RetryBody | None = None
 
 
 class UpstreamBody(_Strict):

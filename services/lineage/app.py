@@ -5,9 +5,20 @@ from functools import partial
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
-from services.lineage import api, calendar_api, calendars, handlers, ops_api, restatement_api, retention, tables
+from services.lineage import (
+    api,
+    calendar_api,
+    calendars,
+    handlers,
+    ops_api,
+    restatement_api,
+    retention,
+    schedule_api,
+    tables,
+)
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
+from services.lineage.schedules import SCHEDULE
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Consumes
@@ -36,8 +47,9 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
             DECIDE: handlers.on_portions,
             ASK_AGAIN: handlers.on_asks_unheard,
             DATE: handlers.on_dates,
+            SCHEDULE: handlers.on_instants,
         },
         lock_due=handlers.lock_due,
         workers=[Worker(calendars.WATCH, calendars.watch), Worker("retention", retention.run)],
-        routers=[api.router, calendar_api.router, restatement_api.router, ops_api.router],
+        routers=[api.router, calendar_api.router, restatement_api.router, schedule_api.router, ops_api.router],
     )

@@ -32,7 +32,7 @@ async def put(calendar: Calendar, work: Work[LineageStore], *, source: str, acto
         await work.store.confirm_calendar(calendar.code, source=source, actor=actor, now=work.now)
     else:
         await work.store.save_calendar(calendar, source=source, actor=actor, now=work.now)
-        await work.store.ask_again(calendar.code, now=work.now)
+        await _ask_again(calendar.code, work)
     return before is None
 
 
@@ -48,7 +48,7 @@ async def enter(
         calendar.code, day, kind, closes_at=closes_at, reason=reason, actor=actor, now=work.now
     )
     if closes_at is None:  # an early close moves no session
-        await work.store.ask_again(calendar.code, now=work.now)
+        await _ask_again(calendar.code, work)
     return None
 
 
@@ -56,8 +56,14 @@ async def take_back(calendar: Calendar, day: date, work: Work[LineageStore]) -> 
     """What was entered for that day by hand holds no longer."""
     if not await work.store.take_back_exceptions(calendar.code, day):
         return Rejected(Code.INVALID_COMMAND, f"nothing was entered for {calendar.code} on {day}")
-    await work.store.ask_again(calendar.code, now=work.now)
+    await _ask_again(calendar.code, work)
     return None
+
+
+async def _ask_again(code: str, work: Work[LineageStore]) -> None:
+    """Dates first, then schedules: always in this order."""
+    await work.store.ask_again(code, now=work.now)
+    await work.store.schedules.look_again(code, now=work.now)
 
 
 def days_left(calendar: Calendar, today: date) -> int:

@@ -15,7 +15,7 @@ from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus, Trigger
 
-from services.lineage import backfills, settlement, superseding, translation, wiring
+from services.lineage import backfills, schedules, settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain import gate
 from services.lineage.domain.definition import Rejected
@@ -24,6 +24,7 @@ from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.restatement import Restatement
 from services.lineage.domain.staleness import Root
+from services.lineage.schedule_store import flow_of
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Handler
 from shared.messaging.decode import Received
@@ -151,7 +152,9 @@ async def lock_due(due: Sequence[Due], work: LineageWork) -> None:
     requests = await work.store.requests([UUID(one.ref) for one in due if one.kind == EXPIRE])
     tenants = {one.ref for one in due if one.kind == DECIDE}
     tenants |= {translation.tenant_of_ask(one.ref) for one in due if one.kind == ASK_AGAIN}
-    owners = await work.store.owners([UUID(one.ref) for one in due if one.kind == DATE])
+    instances = {UUID(one.ref) for one in due if one.kind == DATE}
+    instances |= {flow_of(one.ref).instance_id for one in due if one.kind == schedules.SCHEDULE}
+    owners = await work.store.owners(instances)
     await work.store.lock(tenants | {request.tenant for request in requests.values()} | set(owners.values()))
 
 
@@ -205,6 +208,16 @@ async def on_dates(due: Sequence[Due], work: LineageWork) -> None:
     await conclude(list(changes.values()), work)
 
 
+async def on_instants(due: Sequence[Due], work: LineageWork) -> None:
+    """Ask for the runs whose planned instant has come."""
+    flows = [flow_of(one.ref) for one in due]
+    owners = await work.store.owners({flow.instance_id for flow in flows})
+    changes = await _load(owners.values(), work)
+    for tenant, change in changes.items():
+        await schedules.take_turns(change, [flow for flow in flows if owners.get(flow.instance_id) == tenant], work)
+    await conclude(list(changes.values()), work)
+
+
 def _heard(
     asked: Request | None, message: RequestStatusChanged, known: Request | None, run: Run | None
 ) -> Request | None:
@@ -240,6 +253,7 @@ async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None
     """New flows get the facts of runs that were there before them."""
     for change in changes:
         await settlement.settle_new(change, work)
+        await schedules.follow_definitions(change, work)
     followed = await superseding.follow(changes, work)
     await conclude(changes, work)
     await superseding.say(followed, work)
@@ -247,7 +261,7 @@ async def _conclude_wiring(changes: Sequence[Change], work: LineageWork) -> None
 
 async def _know_calendars(commands: Iterable[Any], changes: Iterable[Change], work: LineageWork) -> None:
     """Whoever registers may name a calendar that nobody named before."""
-    if any(isinstance(command, wire.RegisterInstance) and command.update_frequency for command in commands):
+    if any(isinstance(command, wire.RegisterInstance) and translation.names_calendar(command) for command in commands):
         calendars = await work.store.calendars()
         for change in changes:
             change.world = change.world.with_calendars(calendars)

@@ -34,6 +34,7 @@ from services.lineage.domain.endings import Completion, Past, Run, version_of
 from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.recursive import Asked
+from services.lineage.domain.retry import Retries
 from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
@@ -282,6 +283,8 @@ def _flow_of(row: Row) -> Flow:
         max_open_runs=row["max_open_runs"],
         max_wait=row["max_wait"],
         min_interval=row["min_interval"],
+        schedule=canonical(row["schedule"]),
+        retry=canonical(row["retry"]),
         version=version,
         newest_end_failed=row["newest_end_failed"],
         last_run_id=row["last_run_id"],
@@ -399,6 +402,8 @@ def changed_flow_rows(before: Instance | None, after: Instance) -> Iterator[dict
                 "max_open_runs": flow.max_open_runs,
                 "max_wait": flow.max_wait,
                 "min_interval": flow.min_interval,
+                "schedule": json.loads(flow.schedule) if flow.schedule else None,
+                "retry": json.loads(flow.retry) if flow.retry else None,
                 "completion_id": flow.version.completion_id if flow.version else None,
                 "newest_end_failed": flow.newest_end_failed,
                 "last_run_id": flow.last_run_id,
@@ -594,6 +599,8 @@ def request_of(row: Row) -> Request:
         parent_run_id=row["parent_run_id"],
         plan_id=row["plan_id"],
         asked=tuple(_asked_of(one) for one in row["asked"]),
+        planned_for=row["planned_for"],
+        retries=_retries_of(row["retries"]) if row["retries"] else None,
     )
 
 
@@ -613,6 +620,11 @@ def _range_of(stored: Mapping[str, Any]) -> Range:
 def _asked_of(stored: Mapping[str, Any]) -> Asked:
     key = FlowKey(UUID(stored["instance_id"]), FlowKind(stored["flow_kind"]))
     return Asked(key, UUID(stored["run_id"]), stored["ended_as"])
+
+
+def _retries_of(stored: Mapping[str, Any]) -> Retries:
+    ids = {name: UUID(stored[name]) for name in ("run_id", "first_run_id")}
+    return Retries(**{**stored, **ids, "not_before": datetime.fromisoformat(stored["not_before"])})
 
 
 def request_row(request: Request, now: datetime) -> dict[str, Any]:
@@ -641,6 +653,8 @@ def request_row(request: Request, now: datetime) -> dict[str, Any]:
         "actor": request.actor,
         "parent_run_id": request.parent_run_id,
         "plan_id": request.plan_id,
+        "planned_for": request.planned_for,
+        "retries": asdict(request.retries) if request.retries else None,
         "asked": [
             {"instance_id": key.instance_id, "flow_kind": key.kind, "run_id": run_id, "ended_as": ended_as}
             for key, run_id, ended_as in ((one.flow, one.run_id, one.ended_as) for one in request.asked)

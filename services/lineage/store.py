@@ -26,6 +26,7 @@ from services.lineage.domain.world import Instance, Schema, World
 from services.lineage.mirror import Loaded, Mirror
 from services.lineage.restatement_pages import RestatementPages
 from services.lineage.restatement_store import RestatementStore
+from services.lineage.schedule_store import ScheduleStore
 from shared.postgres import execute, fetch
 
 
@@ -40,6 +41,10 @@ class LineageStore(CalendarStore):
     @property
     def backfills(self) -> BackfillDates:
         return BackfillDates(self._conn)
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        return ScheduleStore(self._conn)
 
     async def lock(self, tenants: Collection[str]) -> None:
         """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""

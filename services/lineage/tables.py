@@ -2,9 +2,9 @@
 
 `instances`, `flows` and `edges` are the definition and the facts, `standings` the answer last given; `runs` and
 `versions` are what the runs said, from which every answer can be worked out again; `open_requests` and `decisions` are
-what was asked and answered; `backfill_dates` are the dates of backfills that have no end yet. `restatements` and
-`superseded_versions` are what was declared wrong, `version_reads` who read what, and `taints` what follows from them.
-`status_events` are what was announced, for as long as it is kept.
+what was asked and answered; `schedules` are when flows run by themselves, `backfill_dates` the dates of backfills that
+have no end yet. `restatements` and `superseded_versions` are what was declared wrong, `version_reads` who read what,
+and `taints` what follows from them. `status_events` are what was announced, for as long as it is kept.
 """
 
 from sqlalchemy import (
@@ -71,6 +71,8 @@ flows = Table(
     Column("max_open_runs", Integer, nullable=False),
     Column("max_wait", Interval),
     Column("min_interval", Interval),
+    Column("schedule", JSONB),
+    Column("retry", JSONB),
     Column("completion_id", Uuid),
     Column("newest_end_failed", Boolean, nullable=False),
     Column("last_run_id", Uuid),
@@ -208,10 +210,28 @@ open_requests = Table(
     Column("mode", Text, nullable=False, server_default=text("'incremental'")),
     Column("due_at", _AT),  # when it is looked at again by the clock alone
     Column("stands_for", Text),  # the change that would have asked, had this one not waited
+    Column("planned_for", _AT),  # the instant of its flow's schedule
+    Column("retries", JSONB),  # the run that it does over
     postgresql_with=_HOT,
 )  # fmt: skip
 Index("open_requests_of_instance", open_requests.c.instance_id, open_requests.c.asked_at)
 Index("open_requests_live", open_requests.c.tenant, postgresql_where=text("state <> 'ended'"))
+
+schedules = Table(
+    "schedules", metadata,
+    Column("instance_id", Uuid, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),  # by which it was planned
+    Column("planned_at", _AT),  # the next instant; null: paused, retired, or there is none
+    Column("paused_at", _AT),
+    Column("paused_by", Text),
+    Column("last_planned_for", _AT),
+    Column("last_run_id", Uuid),
+    Column("missed_at", _AT),  # the newest instant that nobody ran
+    postgresql_with=_HOT,
+)  # fmt: skip
+Index("schedules_of_tenant", schedules.c.tenant)
 
 backfill_dates = Table(
     "backfill_dates", metadata,

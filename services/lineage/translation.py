@@ -34,6 +34,7 @@ from runtide_schemas.vocabulary import (
     run_id_of,
 )
 
+from services.lineage import policies
 from services.lineage.domain.backfill import Range
 from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
 from services.lineage.domain.endings import Seen
@@ -81,6 +82,8 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
                 flow.max_open_runs,
                 flow.max_wait,
                 flow.min_interval,
+                policies.schedule_text(flow.schedule),
+                policies.retry_text(flow.retry),
             )
             for flow in command.flows
         )
@@ -97,6 +100,12 @@ def registration_of(command: wire.RegisterInstance) -> Registration:
         if command.names("status_order")
         else None,
     )
+
+
+def names_calendar(command: wire.RegisterInstance) -> bool:
+    """What it says may count in the sessions of a market."""
+    scheduled = (flow.schedule for flow in command.flows or ())
+    return command.update_frequency is not None or any(one and one.sessions for one in scheduled)
 
 
 def upstreams_of(tenant: str, specs: Iterable[wire.UpstreamSpec]) -> tuple[Upstream, ...]:
@@ -169,6 +178,8 @@ def request_of(message: RequestStatusChanged, deadline: timedelta) -> Request | 
         actor=message.actor,
         parent_run_id=message.parent_run_id,
         plan_id=message.plan_id,
+        planned_for=message.planned_for,
+        retries=policies.retries_of(message.retries, message.on_behalf_of),
     )
 
 
@@ -242,10 +253,7 @@ def is_of_backfill(ref: str) -> bool:
 
 def asked_again(ref: str, asked: Request, *, on_behalf_of: str | None) -> SubmitRun:
     """The command behind such a name, the same as it was."""
-    tenant, _, command_id = ref.partition("/")
-    return _own_submission(
-        tenant, command_id, FlowKey(asked.instance_id, asked.kind), asked.parent_run_id, on_behalf_of
-    )
+    return policies.command_for(asked, ref.partition("/")[2], on_behalf_of=on_behalf_of)
 
 
 def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
@@ -258,12 +266,16 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
         kind=command.flow_kind,
         gate=command.gate,
         skip_if_ready=command.skip_if_ready,
-        wait_until=None,
+        wait_until=command.wait_until,
         asked_at=now,
+        parameters=command.parameters,
+        mode=command.mode,
         trigger=command.trigger,
         state=State.ASKED,
         actor=command.actor,
         parent_run_id=command.parent_run_id,
+        planned_for=command.planned_for,
+        retries=policies.retries_of(command.retries, command.on_behalf_of),
     )
 
 
@@ -307,6 +319,8 @@ def _flow_snapshot(flow: Flow) -> wire.FlowSnapshot:
         max_open_runs=flow.max_open_runs,
         max_wait=flow.max_wait,
         min_interval=flow.min_interval,
+        schedule=policies.schedule_spec(flow.schedule),
+        retry=policies.retry_spec(flow.retry),
         status=flow.status,
         old_status=flow.old_status,
         freshness=flow.freshness,

@@ -20,6 +20,7 @@ from runtide_schemas.decisions import (
     RequestRefused,
     RequestSkipped,
 )
+from runtide_schemas.policies import Retry
 from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
 from runtide_schemas.topics import REQUESTS_DECISIONS
 from runtide_schemas.vocabulary import RUNTIDE, RequestStatus
@@ -112,6 +113,8 @@ def snapshot(request: Request, *, at: datetime) -> RequestStatusChanged:
         progress=Progress.model_validate(request.progress, strict=False) if request.progress else None,
         plan_id=request.plan_id,
         on_behalf_of=request.on_behalf_of,
+        planned_for=request.planned_for,
+        retries=Retry.model_validate_json(json.dumps(request.retries)) if request.retries else None,
         occurred_at=at,
         seq=request.seq,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -122,11 +124,14 @@ async def listing(
 
 @router.get("/{run_id}")
 async def one(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+    """The request. `attempts`: all that did this run over, and what they did over; empty where it is the only one."""
     async with ctx.reading() as store:
         request = await store.one(caller.tenant, run_id)
-    if request is None:
-        raise not_found("request", run_id)
-    return {**_shown(request, ctx.clock()), "as_of": ctx.clock()}
+        if request is None:
+            raise not_found("request", run_id)
+        first = UUID(request.retries["first_run_id"]) if request.retries else run_id
+        chain = await store.chain(caller.tenant, first)
+    return {**_shown(request, ctx.clock()), "attempts": attempts_of(chain), "as_of": ctx.clock()}
 
 
 @router.post("/{run_id}/cancel", status_code=202)
@@ -174,6 +179,23 @@ def _status_code(request: Request, *, repeated: bool) -> int:
     if repeated or request.status.is_end:
         return 200
     return 202 if request.status in (RequestStatus.REQUESTED, RequestStatus.PARKED) else 201
+
+
+def attempts_of(chain: Sequence[Request]) -> list[dict[str, Any]]:
+    """A chain of retries in their order, each with the run that it does over and why; nothing where there is none."""
+    return [
+        {
+            "number": request.retries["number"] if request.retries else 0,
+            "run_id": request.run_id,
+            "retries": request.retries["run_id"] if request.retries else None,
+            "retried_by": following.run_id if following else None,
+            "reason": request.retries["reason"] if request.retries else None,
+            "not_before": request.retries["not_before"] if request.retries else None,
+            "status": request.status,
+        }
+        for request, following in zip_longest(chain, chain[1:])
+        if len(chain) > 1
+    ]
 
 
 def _shown(request: Request, at: datetime) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def asked_by(message: Submission, *, command_id: str) -> Asked:
         parent_run_id=message.parent_run_id if lineages else None,
         backfill=message.backfill.model_dump(mode="json") if message.backfill else None,
         on_behalf_of=message.on_behalf_of if lineages else None,
+        planned_for=message.planned_for if lineages else None,
+        retries=message.retries.model_dump(mode="json") if message.retries and lineages else None,
     )  # fmt: skip
 
 

@@ -29,8 +29,8 @@ _TYPES = {
     **dict.fromkeys(_FIELDS, "text"),
     **dict.fromkeys(("run_id", "instance_id", "orchestrator_run_id", "plan_id", "parent_run_id"), "uuid"),
     **dict.fromkeys(("seq", "decision_number", "blockers_total"), "int"),
-    **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead", "backfill", "progress"), "jsonb"),
-    **dict.fromkeys(("wait_until", "cancel_requested_at"), "timestamptz"),
+    **dict.fromkeys(("parameters", "blockers", "input_versions", "ahead", "backfill", "progress", "retries"), "jsonb"),
+    **dict.fromkeys(("wait_until", "cancel_requested_at", "planned_for"), "timestamptz"),
     "skip_if_ready": "boolean",
 }
 _SAVE = f"""
@@ -85,6 +85,19 @@ class SubmissionStore:
         query = select(requests).where(requests.c.tenant == tenant, requests.c.run_id == run_id, requests.c.seq > 0)
         row = (await self._conn.execute(query)).mappings().first()
         return _request(row) if row is not None else None
+
+    async def chain(self, tenant: str, first_run_id: UUID) -> list[Request]:
+        """A request and all that did its run over, in their order."""
+        rows = await fetch(
+            self._conn,
+            """
+            select * from requests where tenant = :tenant and seq > 0
+                and (run_id = :first or retries ->> 'first_run_id' = cast(:first as text))
+            order by coalesce(cast(retries ->> 'number' as int), 0)
+            """,
+            tenant=tenant, first=first_run_id,
+        )  # fmt: skip
+        return [_request(row) for row in rows]
 
     async def page(
         self, tenant: str, *, statuses: Sequence[str], instance_id: UUID | None, parent_run_id: UUID | None,

@@ -60,12 +60,18 @@ requests = Table(
     Column("progress", JSONB),
     Column("plan_id", Uuid),
     Column("on_behalf_of", Text),
+    Column("planned_for", _time),
+    Column("retries", JSONB),
     Column("requested_at", _time, nullable=False),
     Column("changed_at", _time, nullable=False),
     UniqueConstraint("orchestrator_run_id", name="requests_orchestrator_run_id"),
     postgresql_with={"fillfactor": "75"},
 )  # fmt: skip
 Index("requests_newest", requests.c.tenant, requests.c.requested_at.desc(), requests.c.run_id)
+Index(
+    "requests_of_chain", requests.c.tenant, text("(retries ->> 'first_run_id')"),
+    postgresql_where=requests.c.retries.is_not(None),
+)  # fmt: skip
 Index("requests_of_parent", requests.c.parent_run_id, postgresql_where=requests.c.parent_run_id.is_not(None))
 
 launches = Table(

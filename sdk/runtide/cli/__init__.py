@@ -21,6 +21,7 @@ from runtide.cli import (
     lineage,
     lists,
     restatements,
+    schedules,
     submit,
     topics,
     watch,
@@ -57,6 +58,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(calendars.app, name="calendars")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dead-letters")
 

@@ -24,6 +24,7 @@ from runtide_schemas.vocabulary import (
     run_type_of,
 )
 
+from services.lineage.domain import retry, schedule
 from services.lineage.domain.calendar import known_zone, nearest, nearest_zones
 from services.lineage.domain.dates import rule_of
 from services.lineage.domain.graph import FlowKey
@@ -39,6 +40,8 @@ class FlowDefinition:
     max_open_runs: int | None = None
     max_wait: timedelta | None = None
     min_interval: timedelta | None = None
+    schedule: str | None = None
+    retry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def registered(world: World, asked: Registration) -> Instance | Rejected:
     """The instance as this registration leaves it; one that was retired is revived."""
     known = world.instances.get(asked.instance_id)
     fault = _named_wrongly(world, asked) or _typed_wrongly(known, asked) or _dated_wrongly(world, asked)
-    fault = fault or _ordered_wrongly(asked)
+    fault = fault or _ordered_wrongly(asked) or _runs_by_itself_wrongly(world, asked)
     if fault:
         return Rejected(Code.INVALID_COMMAND, fault)
     instance_type = asked.instance_type or (known.instance_type if known else None)
@@ -178,6 +181,15 @@ def _ordered_wrongly(asked: Registration) -> str | None:
     return f"status_order names each of {', '.join(words)} once, the worst first; got {', '.join(order) or 'nothing'}"
 
 
+def _runs_by_itself_wrongly(world: World, asked: Registration) -> str | None:
+    for flow in asked.flows or ():
+        fault = schedule.wrong(schedule.schedule_of(flow.schedule), world.calendars) if flow.schedule else None
+        fault = fault or (retry.wrong(retry.policy_of(flow.retry)) if flow.retry else None)
+        if fault:
+            return f"{asked.name}/{flow.kind}: {fault}"
+    return None
+
+
 def _order(said: tuple[str, ...] | None) -> tuple[InstanceStatus, ...] | None:
     return None if said is None else tuple(InstanceStatus(word) for word in said)
 
@@ -208,6 +220,8 @@ def _defined(known: Flow | None, flow: FlowDefinition) -> Flow:
         max_open_runs=at_most,
         max_wait=flow.max_wait,
         min_interval=flow.min_interval,
+        schedule=flow.schedule,
+        retry=flow.retry,
     )
 
 

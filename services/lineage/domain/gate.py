@@ -27,6 +27,7 @@ from runtide_schemas.vocabulary import (
     run_type_of,
 )
 
+from services.lineage.domain import retry
 from services.lineage.domain.backfill import Range
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.lateness import sessions_late
@@ -34,6 +35,7 @@ from services.lineage.domain.world import Flow, Instance, Read, World
 
 if TYPE_CHECKING:
     from services.lineage.domain.recursive import Asked
+    from services.lineage.domain.retry import Retries
 
 
 class State(StrEnum):
@@ -58,7 +60,7 @@ class Request:
     `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
     its run, ended. `due_at`: when it is looked at again by the clock alone; `stands_for`: the change that would have
     asked for the same flow, had this one not waited. `asked`: what a recursive request asked for; `parent_run_id`: the
-    request that asked for this one.
+    request that asked for this one. `planned_for`: the instant of a schedule; `retries`: the run that it does over.
     """
 
     run_id: UUID
@@ -85,11 +87,16 @@ class Request:
     parent_run_id: UUID | None = None
     plan_id: UUID | None = None
     asked: tuple[Asked, ...] = ()
+    planned_for: datetime | None = None
+    retries: Retries | None = None
 
     @property
     def waits_for_room(self) -> bool:
-        """A child of a backfill is never refused because its flow is busy, also where it forces its upstreams."""
-        return self.gate in (Gate.WAIT, Gate.RECURSIVE) or self.trigger is Trigger.BACKFILL
+        """A child of a backfill is never refused because its flow is busy, also where it forces its upstreams; nor is a
+        retry.
+        """
+        patient = self.trigger is Trigger.BACKFILL or self.retries is not None
+        return self.gate in (Gate.WAIT, Gate.RECURSIVE) or patient
 
     @property
     def is_of_backfill(self) -> bool:
@@ -194,6 +201,9 @@ def decide(world: World, request: Request, *, now: datetime) -> Decision:
     if request.skip_if_ready and flow.status is FlowStatus.READY and not may_have_read_old:
         version_id = flow.version.version_id if flow.version else None
         return Skipped(target, f"{world.name_of(target.flow)} is ready already", version_id)
+    made_up_for = retry.made_up_for(request, flow)
+    if made_up_for is not None:
+        return Skipped(target, made_up_for, flow.version.version_id if flow.version else None)
     return _gated(world, request, target, flow, now)
 
 
@@ -218,7 +228,8 @@ def target_of(world: World, request: Request) -> Target | Refused:
 
 def _gated(world: World, request: Request, target: Target, flow: Flow, now: datetime) -> Decision:
     above = upstream_blockers(world, target.flow)
-    held = busy_blocker(world, target.flow, flow, automatic=request.is_automatic)
+    held = busy_blocker(world, target.flow, flow, automatic=request.is_automatic or request.retries is not None)
+    held = (*held, *too_early(world, request, target.flow, now))
     if request.is_automatic:
         above, held = above or under_way(world, target.flow), (*held, *too_soon(world, target.flow, now))
     forced = request.gate is Gate.FORCE
@@ -304,6 +315,15 @@ def too_soon(world: World, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
         return ()
     reason = f"it was admitted at {_clock(flow.last_admitted_at)}; its min_interval ends at {_clock(until)}"
     return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason, until),)
+
+
+def too_early(world: World, request: Request, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
+    """The flow itself, for a retry whose time has not come."""
+    reason, instance = retry.not_yet(request, now), world.instances[key.instance_id]
+    if reason is None or request.retries is None:
+        return ()
+    status = standing(world, key).status
+    return (Blocked(key, instance.name, status, reason, request.retries.not_before),)
 
 
 def has_waited(world: World, request: Request, key: FlowKey, now: datetime) -> bool:

@@ -102,8 +102,9 @@ class Version:
 @dataclass(frozen=True)
 class Flow:
     """One flow: its definition, what its runs left behind, and the answer last given (cached, from `freshness` on).
-    `next_due_at`: when the clock alone may give another one. `superseded`: why its current version is, None if it is
-    not. `last_admitted_at` is kept where there is a `min_interval`.
+    `schedule` and `retry` are kept as registered (JSON). `next_due_at`: when the clock alone may give another one.
+    `superseded`: why its current version is, None if it is not. `last_admitted_at` is kept where there is a
+    `min_interval`.
     """
 
     kind: FlowKind
@@ -113,6 +114,8 @@ class Flow:
     max_open_runs: int = 1
     max_wait: timedelta | None = None
     min_interval: timedelta | None = None
+    schedule: str | None = None
+    retry: str | None = None
 
     version: Version | None = None
     newest_end_failed: bool = False
@@ -154,7 +157,9 @@ class Flow:
         return answer
 
 
-_POLICY = ("kind", "deployment", "on_upstream", "reports", "max_open_runs", "max_wait", "min_interval")
+_POLICY = (
+    "kind", "deployment", "on_upstream", "reports", "max_open_runs", "max_wait", "min_interval", "schedule", "retry",
+)  # fmt: skip
 _RUNS = ("open_run_id", "last_run_id", "last_run_at", "last_data_date")
 _FACTS = attrgetter(*_POLICY, *_RUNS, "version", "newest_end_failed", "superseded", "last_admitted_at")
 _SHOWN = attrgetter(*_POLICY, *_RUNS)

@@ -59,6 +59,8 @@ class Request:
     progress: Json | None = None
     plan_id: UUID | None = None
     on_behalf_of: str | None = None
+    planned_for: datetime | None = None
+    retries: Json | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -96,6 +98,8 @@ class Asked:
     backfill: Json | None = None
     plan_id: UUID | None = None
     on_behalf_of: str | None = None
+    planned_for: datetime | None = None
+    retries: Json | None = None
     invalid: str | None = None
 
 
@@ -126,7 +130,7 @@ def submit(request: Request, asked: Asked) -> Request | Refusal | Nothing:
         instance_name=asked.instance_name, flow_kind=asked.flow_kind, trigger=asked.trigger, mode=asked.mode,
         parameters=asked.parameters, actor=asked.actor, gate=asked.gate, skip_if_ready=asked.skip_if_ready,
         wait_until=asked.wait_until, parent_run_id=asked.parent_run_id, backfill=asked.backfill,
-        plan_id=asked.plan_id, on_behalf_of=asked.on_behalf_of,
+        plan_id=asked.plan_id, on_behalf_of=asked.on_behalf_of, planned_for=asked.planned_for, retries=asked.retries,
     )  # fmt: skip
     if request.seq > 0:  # a cancel came first
         return known.noted(message="cancelled before it was submitted")

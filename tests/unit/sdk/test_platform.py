@@ -57,6 +57,17 @@ def test_a_good_file_becomes_registrations_of_the_clients_tenant() -> None:
     assert not prices.names("upstreams")
 
 
+def test_when_a_flow_runs_by_itself_is_said_with_it_and_a_wrong_word_names_its_line() -> None:
+    by_itself = "schedule: {sessions: XNYS, at: 18:05}\n        retry: {max: 2, on: [timed_out]}"
+    [_, momentum, _] = Platform.parse(GOOD.replace("on_upstream: refresh", by_itself)).registrations(SETTINGS)
+    [flow] = momentum.flows or ()
+    assert flow.schedule is not None
+    assert flow.retry is not None
+    assert (flow.schedule.sessions, flow.schedule.at, flow.retry.on) == ("XNYS", "18:05", ["timed_out"])
+    wrong = GOOD.replace("on_upstream: refresh", by_itself.replace("sessions", "session"))
+    assert problems(wrong)[0] == "p.yaml:14: unknown key 'session'; did you mean 'sessions'?"
+
+
 def test_how_long_a_refresh_waits_is_a_duration() -> None:
     waits = GOOD.replace("on_upstream: refresh", "max_wait: PT2H\n        min_interval: P1D")
     [_, momentum, _] = Platform.parse(waits).registrations(SETTINGS)

@@ -1,6 +1,7 @@
 """`sleeper` reports and ends as its parameters say, `retrying` is retried by Prefect, `silent` reports nothing."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -23,9 +24,10 @@ def sleeper(
     roles: list[str] | None = None,
     data_date: str | None = None,
     fail_on: list[str] | None = None,
+    needs: str | None = None,
 ) -> None:
     """Sleeps in steps, reports each, then completes or raises: with `fail`, in the first `fail_attempts` attempts, and
-    on the dates of `fail_on`.
+    on the dates of `fail_on`, or while there is no file `needs`.
 
     Without digest every run is a change.
     """
@@ -35,7 +37,8 @@ def sleeper(
         for step in range(steps):
             run.progress(100 * step / steps, step=f"step {step + 1}", detail=mode)
             time.sleep(seconds / steps)
-        if fail or (run.attempt or 1) <= fail_attempts or data_date in (fail_on or ()):
+        missing = needs is not None and not Path(needs).exists()
+        if fail or missing or (run.attempt or 1) <= fail_attempts or data_date in (fail_on or ()):
             raise RuntimeError("told to fail")
         run.progress(100, step="done")
         run.complete(metrics=metrics or {}, digest=digest, last_data_date=last_data_date or data_date, empty=empty)

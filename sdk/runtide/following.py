@@ -135,8 +135,10 @@ class Following:
 
     @property
     def _is_adopted(self) -> bool:
-        """Nobody requested it, so its request (if somebody cancels it there is one) decides nothing."""
-        return self.run is not None and self.run.trigger is Trigger.SCHEDULED
+        """Nobody requested it, so its request (if somebody cancels it there is one) decides nothing. What our schedules
+        start has an actor.
+        """
+        return self.run is not None and self.run.trigger is Trigger.SCHEDULED and self.run.actor is None
 
     def _has_launched(self, run: RunStatusChanged) -> bool:
         """The request said so, or the run shows it: only a launch gives it an id in the orchestrator."""

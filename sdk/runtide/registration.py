@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from runtide_schemas.activities import ActivityRecorded
 from runtide_schemas.instances import FlowSpec, InstanceStatusChanged, RegisterInstance, UpstreamSpec
@@ -244,8 +244,14 @@ def _between(ours: Mapping[str, dict[str, Any]], theirs: Mapping[str, dict[str, 
         if held is None:
             found.append(f"{what} added")
             continue
-        found += [f"{what}: {name} {held[name]} → {value}" for name, value in facts.items() if held[name] != value]
+        differ = [name for name, value in facts.items() if held[name] != value]
+        found += [f"{what}: {name} {_shown(held[name])} → {_shown(facts[name])}" for name in differ]
     return found
+
+
+def _shown(value: Any) -> Any:
+    """A part of several fields by those that say anything."""
+    return value.model_dump_json(exclude_defaults=True) if isinstance(value, BaseModel) else value
 
 
 def _answers(plan: Planned, snapshot: InstanceStatusChanged) -> bool:

@@ -78,6 +78,14 @@ class BackfillDates:
         )  # fmt: skip
         return [(Piece(row["first"], row["last"]), row["run_id"]) for row in found]
 
+    async def retried(self, parent: UUID, failed: UUID, retry: UUID) -> None:
+        """The child that failed is run once more: its date is open still, under another id."""
+        await execute(
+            self._conn,
+            "update backfill_dates set run_id = :retry where parent_run_id = :parent and run_id = :failed",
+            parent=parent, failed=failed, retry=retry,
+        )  # fmt: skip
+
     async def forget(self, parent: UUID) -> None:
         """The backfill is over: what came of each date is known by its request."""
         await execute(self._conn, "delete from backfill_dates where parent_run_id = :parent", parent=parent)

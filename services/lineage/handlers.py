@@ -15,7 +15,7 @@ from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.vocabulary import RequestStatus, Trigger
 
-from services.lineage import backfills, schedules, settlement, superseding, translation, wiring
+from services.lineage import backfills, retrying, schedules, settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
 from services.lineage.domain import gate
 from services.lineage.domain.definition import Rejected
@@ -104,6 +104,7 @@ async def on_runs_status(batch: Sequence[Received[Any]], work: LineageWork) -> N
     folded = settlement.folded(batch, known)
     changes = await _loaded(folded.tenants, work)
     restated = await settlement.remember(folded, changes, work)
+    await retrying.follow(batch, folded.runs, changes, work)
     for run in folded.runs.values():
         if run.status.is_terminal and run.tenant in changes:
             changes[run.tenant].end(run.run_id, run.status)

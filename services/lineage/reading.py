@@ -18,7 +18,7 @@ from shared.postgres import fetch
 RUNS = """
 select i.run_id, coalesce(r.instance_id, q.instance_id) as instance_id, coalesce(r.kind, q.kind) as kind,
     coalesce(r.trigger, 'manual') as trigger, r.started_at, q.actor, q.asked_at, q.parent_run_id,
-    p.actor as parent_actor
+    p.actor as parent_actor, q.planned_for, cast(q.retries ->> 'run_id' as uuid) as retries
 from unnest(cast(:ids as uuid[])) as i (run_id)
 left join runs r on r.run_id = i.run_id and r.tenant = :tenant
 left join open_requests q on q.run_id = i.run_id and q.tenant = :tenant
@@ -150,4 +150,6 @@ def _run_of(row: RowMapping) -> Run:
         asked_at=row["asked_at"],
         parent_run_id=row["parent_run_id"],
         parent_actor=row["parent_actor"],
+        planned_for=row["planned_for"],
+        retries=row["retries"],
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 from runtide_schemas.vocabulary import RequestStatus, RunStatus, RunType
 
-from runtide.cli.output import Output, moment
+from runtide.cli.output import Output, cell, moment
 from runtide.cli.session import Exit, Json, Limit, rows_of, with_client
 from runtide.client import Runtide
 from runtide.errors import ApiError, NotFound, Unavailable
@@ -85,6 +85,7 @@ def run(run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.
             if error.code != "NOT_A_RUN_YET" and not client.settings.has("submission"):
                 raise
             body = await client.api.get("submission", f"/v1/requests/{attached.id}")
+        body = {**body, "attempts": attempts} if (attempts := await _attempts(client, attached.id)) else body
         decisions = await _decisions(client, attached.id)
         body = {**body, "decisions": decisions} if decisions else body
         if as_json:
@@ -93,6 +94,7 @@ def run(run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.
         out.fields({name: value for name, value in body.items() if not isinstance(value, dict | list)})
         for name in ("parameters", "metrics", "artifacts", "input_versions", "error", "blockers"):
             _section(out, name, body.get(name))
+        _section(out, "attempts", [_attempt(one, attached.id) for one in attempts])
         _section(out, "decisions", [_decision(one) for one in decisions])
         return None
 
@@ -145,6 +147,36 @@ def _flows(row: dict[str, Any]) -> str:
 
 def _reasons(row: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(str(flow["reason"]) for flow in rows_of(row, "flows") if flow.get("reason"))) or "-"
+
+
+async def _attempts(client: Runtide, run_id: UUID) -> list[dict[str, Any]]:
+    """The chain of retries that the run is one of, each with how it ended; nothing where it is the only one."""
+    if not client.settings.has("submission"):
+        return []
+    try:
+        found = rows_of(await client.api.get("submission", f"/v1/requests/{run_id}"), "attempts")
+    except (ApiError, Unavailable):
+        return []
+    return [{**one, "run_status": await _run_status(client, one)} for one in found]
+
+
+async def _run_status(client: Runtide, attempt: dict[str, Any]) -> str | None:
+    """How its run is; None: it is none yet, or nobody can be asked."""
+    try:
+        return cell((await client.api.get("run_tracker", f"/v1/runs/{attempt.get('run_id')}")).get("status"))
+    except (ApiError, Unavailable):
+        return None
+
+
+def _attempt(one: dict[str, Any], shown: UUID) -> str:
+    """`run … failed`, `retry 1: run … (this one) parked, not before …, because the run before ended as timed_out`."""
+    number, status = one.get("number"), one.get("run_status") or one.get("status")
+    this = " (this one)" if one.get("run_id") == str(shown) else ""
+    said = f"run {one.get('run_id')}{this} {status}"
+    if not number:
+        return said
+    waits = "" if one.get("run_status") else f", not before {moment(one.get('not_before'))}"
+    return f"retry {number}: {said}{waits}, because the run before ended as {one.get('reason')}"
 
 
 async def _decisions(client: Runtide, run_id: UUID) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run as far as it explains something. `asked_at` None: nobody asked for it here. `parent_run_id`: the recursive
-    request that it was asked for, and `parent_actor`, whose.
+    request that it was asked for, and `parent_actor`, whose. `retries`: the run that it does over.
     """
 
     run_id: UUID
@@ -56,11 +56,13 @@ class Run:
     asked_at: datetime | None = None
     parent_run_id: UUID | None = None
     parent_actor: str | None = None
+    planned_for: datetime | None = None
+    retries: UUID | None = None
 
     @property
     def is_automatic(self) -> bool:
         """It was asked for because of a change above it."""
-        return self.trigger is Trigger.UPSTREAM and self.parent_run_id is None
+        return self.trigger is Trigger.UPSTREAM and self.parent_run_id is None and self.retries is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,11 @@ def request_link(run: Run, name_of: Callable[[FlowKey], str]) -> Link:
         said = f"run {run.run_id} of {name} was not requested here"
         said += ": Prefect started it" if run.trigger is Trigger.SCHEDULED else ""
         return Link(run.started_at, run.flow, name, said, run_id=run.run_id)
-    if run.parent_run_id is not None:
+    if run.retries is not None:
+        ground = f"by the policy of its flow, because run {run.retries} failed"
+    elif run.planned_for is not None:
+        ground = f"by its schedule, for {run.planned_for:%Y-%m-%d %H:%M} UTC"
+    elif run.parent_run_id is not None:
         ground = f"by gate recursive of run {run.parent_run_id}, which {run.parent_actor or 'somebody'} wants"
     elif run.is_automatic:
         ground = "because something above it changed"

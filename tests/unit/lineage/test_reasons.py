@@ -126,6 +126,14 @@ def test_an_event_is_a_sentence(said: Event, sentence: str) -> None:
             f"was asked for by gate recursive of run {run(3)}, which ana@acme wants",
         ),
         ({"trigger": Trigger.SCHEDULED}, "was not requested here: Prefect started it"),
+        (
+            {"trigger": Trigger.SCHEDULED, "asked_at": at(1), "planned_for": at(1)},
+            "was asked for by its schedule, for 2026-01-05 12:00 UTC",
+        ),
+        (
+            {"trigger": Trigger.UPSTREAM, "asked_at": at(1), "retries": run(3)},
+            f"was asked for by the policy of its flow, because run {run(3)} failed",
+        ),
     ],
 )
 def test_a_run_says_who_asked_for_it(asked: dict[str, object], sentence: str) -> None:

@@ -94,6 +94,12 @@ def test_a_run_that_nobody_requested_is_told_without_a_request() -> None:
     assert [update.status for update in updates] == [RunStatus.COMPLETED]
 
 
+def test_a_run_of_a_schedule_of_ours_is_told_with_its_request() -> None:
+    scheduled = run("pending", 1, trigger=Trigger.SCHEDULED, actor="system:lineage", orchestrator_run_id=None)
+    _, updates = told([scheduled, request("launch_failed", 4)])
+    assert [update.status for update in updates] == [RequestStatus.LAUNCH_FAILED]
+
+
 def test_a_parked_request_tells_who_is_in_the_way() -> None:
     _, [update] = told([request("parked", 2, blockers=[blocker("prices")], code=Code.UPSTREAM_NOT_READY)])
     assert [b.name for b in update.blockers] == ["prices"]

@@ -67,6 +67,7 @@ async def test_applying_again_sends_nothing() -> None:
 async def test_a_change_says_what_changes() -> None:
     log = MemoryLog(lineage)
     changed = GOOD.split("  - name: model")[0].replace("refresh-momentum/prod", "refresh-momentum/v2")
+    changed = changed.replace("on_upstream: refresh", "on_upstream: refresh\n        retry: {max: 2, on: [lost]}")
     changed = changed.replace("[prices]", "[{instance: prices, role: input}]").replace("data@acme", "quant@acme")
     async with Runtide(SETTINGS, log=log) as client:
         await client.apply(PLATFORM)
@@ -76,6 +77,7 @@ async def test_a_change_says_what_changes() -> None:
     assert prices.changes == ("owner data@acme → quant@acme",)
     assert momentum.changes == (
         "flow refresh: deployment refresh-momentum/prod → refresh-momentum/v2",
+        'flow refresh: retry None → {"max":2,"on":["lost"]}',
         "upstream prices removed",
         "upstream input added",
     )

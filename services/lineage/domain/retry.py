@@ -150,10 +150,11 @@ def not_yet(request: Request, now: datetime) -> str | None:
 
 def made_up_for(request: Request, flow: Flow) -> str | None:
     """Why it is not needed any more. Runs of a flow that may lie side by side are about different things, and so is the
-    past that a backfill is about: there each is done over for itself.
+    past that a backfill is about: there each is done over for itself. An automatic refresh stands for changes that came
+    while it waited, so it is done with only when its flow is ready.
     """
     one = request.retries
-    alone = flow.max_open_runs == 1 and request.trigger is not Trigger.BACKFILL
+    alone = flow.max_open_runs == 1 and request.trigger is not Trigger.BACKFILL and not request.is_automatic
     if one is None or not alone or flow.newest_end_failed:
         return None
     return f"a run has ended well since run {one.run_id} failed"

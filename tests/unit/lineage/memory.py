@@ -216,6 +216,8 @@ def recomputed(world: World, past_of: Callable[[FlowKey], Past], now: datetime) 
             flow.max_open_runs,
             flow.max_wait,
             flow.min_interval,
+            flow.schedule,
+            flow.retry,
             last_admitted_at=flow.last_admitted_at,
         )
         bare[key] = settled(blank, past, chained(replace(past, changed_from=BEGINNING)))

@@ -68,7 +68,10 @@ class Played:
 
 
 class Story:
-    def __init__(self, seed: int) -> None:
+    """`retry`: the policy of every flow (JSON, as stored), None: nothing is run once more by itself."""
+
+    def __init__(self, seed: int, retry: str | None = None) -> None:
+        self.retry = retry
         self.dice = random.Random(seed)
         self.time = 0.0
         self.store = MemoryStore(TENANT)
@@ -110,7 +113,7 @@ class Story:
             "min_interval": timedelta(seconds=self.dice.choice([30, 120])) if self.dice.random() < 0.1 else None,
         }
         room = 2 if name in self.backfilled else 1
-        return made.with_flows({REFRESH: replace(made.flows[0], max_open_runs=room, **waits)})
+        return made.with_flows({REFRESH: replace(made.flows[0], max_open_runs=room, retry=self.retry, **waits)})
 
     def _has_run(self, world: World, flow: FlowKey, number: int) -> None:
         name, at = self.name_of[flow.instance_id], NOW - timedelta(days=1) + timedelta(minutes=number)
@@ -187,6 +190,8 @@ class Story:
             return
         if trigger is Trigger.UPSTREAM:
             self.automatic[name] += 1
+            if body["retries"] is not None:
+                self.allowed[name] += 1  # a failure accounts for it
             if message.warning is not None:
                 self.allowed[name] += 1  # excused from waiting: it runs again when what it waited for has come
             else:
@@ -292,6 +297,7 @@ class Story:
             self.requests[run_id] = {
                 "instance_id": command.instance_id, "flow_kind": REFRESH, "trigger": command.trigger,
                 "mode": command.mode, "gate": command.gate, "skip_if_ready": command.skip_if_ready, "seq": 0,
+                "retries": command.retries,
             }  # fmt: skip
         asked = [self._request(run_id_of(TENANT, str(one.command_id)), RequestStatus.REQUESTED) for one in commands]
         self.tell(on_requests_status, asked)
@@ -352,7 +358,8 @@ class Story:
             tenant=TENANT, run_id=played.run_id, run_type=RunType.PIPELINE, instance_id=id_of(played.name),
             instance_name=played.name, flow_kind=REFRESH, trigger=played.trigger, mode=played.mode,
             status=played.status, started_at=played.started_at, ended_at=played.ended_at,
-            input_versions=played.inputs, output_digest=played.digest, schema_digest=played.columns,
+            orchestrator_run_id=played.run_id, input_versions=played.inputs, output_digest=played.digest,
+            schema_digest=played.columns,
             occurred_at=self.now, seq=played.seq,
         )  # fmt: skip
 
@@ -372,7 +379,7 @@ class Story:
     # -- the story --------------------------------------------------------------------------------------------------
 
     def live(self, steps: int) -> None:
-        ends = ["changed", "changed", "changed", "unchanged", "unsaid", "failed"]
+        ends = ["changed", "changed", "changed", "unchanged", "unsaid", *["failed"] * (6 if self.retry else 1)]
         people: list[Callable[[], object]] = [
             *[self.run_by_hand] * 4,
             self.withdraw,
@@ -437,8 +444,8 @@ def _same(scratch: Flow, stored: Flow) -> bool:
     return is_stale and replace(scratch, **unsaid) == replace(stored, **unsaid)
 
 
-def lived(seed: int) -> Story:
-    story = Story(seed)
+def lived(seed: int, retry: str | None = None) -> Story:
+    story = Story(seed, retry)
     story.live(story.dice.randint(5, 20))
     story.calm_down()
     return story

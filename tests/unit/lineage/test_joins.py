@@ -9,6 +9,7 @@ leave stale flows behind. A seed is one story for ever: `lived(seed)`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +28,8 @@ from tests.unit.lineage.stories import lived
 
 WORLDS = 2_000
 WORLDS_OF_CONTROLS = 100
+WORLDS_WITH_RETRIES = 300
+RETRY = json.dumps({"max": 2, "backoff": 30.0, "backoff_max": 45.0, "on": ["failed"]})
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -42,10 +45,11 @@ class Verdict:
     half_new: tuple[str, ...]
     deviating: tuple[str, ...]
     runs: int
+    retries: int
 
     @classmethod
-    def of(cls, seed: int) -> Verdict:
-        story = lived(seed)
+    def of(cls, seed: int, retry: str | None = None) -> Verdict:
+        story = lived(seed, retry)
         return cls(
             seed=seed,
             stale=tuple(story.not_ready),
@@ -54,6 +58,7 @@ class Verdict:
             half_new=tuple(story.faults),
             deviating=tuple(story.deviating),
             runs=sum(story.automatic.values()),
+            retries=sum(one["retries"] is not None for one in story.requests.values()),
         )
 
 
@@ -78,6 +83,14 @@ def test_a_join_never_runs_on_half_of_what_is_new(verdicts: list[Verdict]) -> No
 
 def test_the_state_is_what_recomputing_from_scratch_says(verdicts: list[Verdict]) -> None:
     assert [one for one in verdicts if one.deviating] == []
+
+
+def test_nothing_is_left_stale_nor_waiting_where_what_fails_is_run_once_more(show: Callable[[str], None]) -> None:
+    found = [Verdict.of(seed, RETRY) for seed in range(WORLDS_WITH_RETRIES)]
+    retried = sum(one.retries for one in found)
+    show(f"joins: {len(found)} random worlds with {retried} retries")
+    assert retried > WORLDS_WITH_RETRIES / 10
+    assert [one for one in found if one.stale or one.waiting or one.half_new or one.too_often or one.deviating] == []
 
 
 def _only_newly_stale(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Restated:

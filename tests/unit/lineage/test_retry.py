@@ -13,7 +13,7 @@ from services.lineage.domain.gate import Admitted, Parked, Refused, Request, Ski
 from services.lineage.domain.recursive import Asked
 from services.lineage.domain.retry import Failure, Policy, Retries, policy_of
 from services.lineage.domain.world import World
-from tests.unit.lineage.worlds import NOW, all_ready, at, instance, key, put, request, run, world, world_of
+from tests.unit.lineage.worlds import NOW, all_ready, at, complete, instance, key, put, request, run, world, world_of
 
 EVERY = frozenset(retry.REASONS)
 
@@ -153,6 +153,12 @@ def test_after_a_newer_run_has_ended_well_it_is_skipped() -> None:
     skipped = gate.decide(put(failed(), "b", newest_end_failed=False), again(), now=NOW)
     assert isinstance(skipped, Skipped)
     assert skipped.message == f"a run has ended well since run {run(1)} failed"
+
+
+def test_an_automatic_refresh_stands_for_what_changed_while_it_waited() -> None:
+    stale = put(complete(failed(), "a", 50).world, "b", newest_end_failed=False)
+    assert isinstance(gate.decide(stale, again(trigger=Trigger.UPSTREAM, skip_if_ready=True), now=at(60)), Admitted)
+    assert isinstance(gate.decide(stale, again(), now=at(60)), Skipped)  # the control
 
 
 @pytest.mark.parametrize("fields", [{"trigger": Trigger.BACKFILL}, {}])

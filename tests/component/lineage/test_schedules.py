@@ -193,6 +193,15 @@ async def test_another_definition_holds_at_once_and_a_retired_instance_stops(tol
     assert len(await commands(told)) == 1
 
 
+async def test_a_flow_registered_again_without_its_schedule_runs_by_itself_no_more(told: Told) -> None:
+    await scheduled(told)
+    await told.register("prices", type="DatasetInstance")
+    assert (await told.snapshot("prices", seq=2))["flows"][0]["schedule"] is None
+    assert (await get(told, "/v1/schedules"))["schedules"] == []
+    ref = f"{told.id('prices')}/refresh"
+    assert not await told.lineage.rows("select from due where kind = $1 and ref = $2", SCHEDULE, ref)
+
+
 async def test_a_closure_entered_live_takes_its_instant_away(told: Told) -> None:
     await scheduled(told)
     CLOCK.now = NOON + timedelta(minutes=1)

@@ -85,13 +85,13 @@ class Strangers:
 
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
-    """Lead, and look around every minute; Prefect away only delays it."""
+    """Lead, and look around every minute, first after the bridge had as long; Prefect away only delays it."""
     settings = own(ctx.settings)
     async with ctx.lead("strangers") as lock:
         strangers = Strangers(ctx, PrefectClient(settings.prefect, ctx.http))
         while not lock.is_closed():
+            await ctx.woken("strangers", settings.look_around_seconds)
             try:
                 await strangers.once()
             except OrchestratorUnavailable as error:
                 ctx.degrade("prefect", str(error))
-            await ctx.woken("strangers", settings.look_around_seconds)

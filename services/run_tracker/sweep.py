@@ -122,11 +122,12 @@ class Sweep:
 
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
-    """Lead, and sweep every few seconds; Prefect away only delays it."""
+    """Lead, and sweep every few seconds, first after the bridge had as long; Prefect away only delays it."""
     settings = own(ctx.settings)
     async with ctx.lead("sweep") as lock:
         sweep = Sweep(ctx, settings)
         while not lock.is_closed():
+            await ctx.woken("sweep", settings.sweep_seconds)
             try:
                 await sweep.once()
                 ctx.degrade("prefect", None)
@@ -134,4 +135,3 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
                 ctx.degrade("prefect", str(error))
             async with ctx.engine.connect() as conn:
                 await measure(conn, ctx.clock())
-            await ctx.woken("sweep", settings.sweep_seconds)

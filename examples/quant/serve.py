@@ -68,17 +68,38 @@ def start_by_fork(warm: Sequence[str] = WARM) -> None:
 
 
 def hear_cancels_after_an_outage() -> None:
-    """Runners of this process listen for cancels again once their server answers, however long it was away.
+    """Runners of this process hear of cancels also after their server was away, also of those asked for meanwhile.
 
-    Prefect's observer gives up for good after some failures; here it is asked again, as often as it would ask anyway.
+    When the event stream is lost Prefect's observer asks by REST instead, and gives up for good at the first failure:
+    in 3.8 that is the first question, for the server refuses it (`limit` and `sort` are null). Here it asks what is
+    understood, and as long as the runner lives.
     """
     from prefect._internal.observers import FlowRunCancellingObserver as Observer
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    async def look(observer: Observer) -> None:
+        waiting = observer._in_flight_flow_run_ids - observer._cancelling_flow_run_ids
+        if not waiting or observer._client is None:
+            return
+        asked_to_end = filters.FlowRunFilter(
+            id=filters.FlowRunFilterId(any_=list(waiting)),
+            state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=[StateType.CANCELLING])),
+        )
+        found = await observer._client.read_flow_runs(
+            flow_run_filter=asked_to_end, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200
+        )
+        for flow_run in found:
+            observer._cancelling_flow_run_ids.add(flow_run.id)
+            observer.on_cancelling(flow_run.id)
 
     def gave_up(observer: Observer, polling: asyncio.Task[None]) -> None:
         if not polling.cancelled() and polling.exception() is not None and not observer._is_shutting_down:
             asyncio.get_running_loop().call_later(observer.polling_interval, observer._start_polling_task, polling)
 
-    if hasattr(Observer, "_handle_polling_task_done") and hasattr(Observer, "_start_polling_task"):
+    if hasattr(Observer, "_check_for_cancelled_flow_runs") and hasattr(Observer, "_handle_polling_task_done"):
+        Observer._check_for_cancelled_flow_runs = look  # type: ignore[method-assign]
         Observer._handle_polling_task_done = gave_up  # type: ignore[method-assign]
 
 

@@ -31,9 +31,14 @@ class Prefect:
         flow = (await self.http.post("/flows/", json={"name": self.flow})).json()
         return str((await self.http.post("/deployments/", json={"name": name, "flow_id": flow["id"]})).json()["id"])
 
-    async def create(self, *tags: str, **more: Any) -> str:
+    async def deployment_of(self, name: str) -> str | None:
+        """The id of the flow's deployment of this name, once somebody has made it."""
+        answer = await self.http.get(f"/deployments/name/{self.flow}/{name}")
+        return str(answer.json()["id"]) if answer.is_success else None
+
+    async def create(self, *tags: str, deployment_id: str | None = None, **more: Any) -> str:
         body = {"tags": list(tags), **more}
-        answer = await self.http.post(f"/deployments/{self.deployment_id}/create_flow_run", json=body)
+        answer = await self.http.post(f"/deployments/{deployment_id or self.deployment_id}/create_flow_run", json=body)
         return str(answer.json()["id"])
 
     async def flow_runs_of(self, deployment_id: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Three services, real: what each of the fifty became is right while no event arri
 once, also when the events of all that arrive late.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -96,8 +97,8 @@ async def test_fifty_runs_end_while_the_bridge_is_dead_and_each_downstream_start
         await world.kafka.send("runs.commands.v1", command)
     runs = {n: str(run_id_of(TENANT, f"c-{n}")) for n in range(ROOTS)}
     flow_runs = await launched(world, set(runs.values()))
-    for n, run_id in runs.items():
-        await prefect.move(flow_runs[run_id], "PENDING", "RUNNING", end_of(n))
+    ends = (prefect.move(flow_runs[run_id], "PENDING", "RUNNING", end_of(n)) for n, run_id in runs.items())
+    await asyncio.gather(*ends)
 
     expected = {run_id: SHOWN[end_of(n)] for n, run_id in runs.items()}
 

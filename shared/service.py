@@ -29,6 +29,7 @@ from shared.messaging import broker as brokers
 from shared.messaging.backoff import Backoff
 from shared.messaging.consumer import BatchConsumer
 from shared.messaging.consumer import Consumes as Consumes
+from shared.messaging.decode import Record
 from shared.messaging.due import DueHandler, DueWorker
 from shared.messaging.failure import reason_of
 from shared.messaging.relay import Relay
@@ -81,6 +82,7 @@ class Context(Generic[S]):
         self.consumers: dict[str, BatchConsumer[S]] = {}
         self.upkeeps: dict[str, Upkeep] = {}
         self.degraded: dict[str, tuple[str, datetime]] = {}  # part → (what is wrong, since)
+        self.replays: dict[str, Callable[[Record], Awaitable[None]]] = {}  # consumer without a transaction → its replay
         self._events: dict[str, asyncio.Event] = {}
         self._offsets_reader: AIOKafkaConsumer | None = None
         self._reader_lock = asyncio.Lock()

@@ -41,9 +41,9 @@ async def run_push(ctx: Context[NotifierStore]) -> None:
     centrifugo = Centrifugo(settings)
     broker = brokers.broker_for(settings.kafka, client_id="runtide-notifier-push")
     for topic in PUSHED:
-        brokers.subscribe_without_transaction(
-            broker, Push(topic, ctx, centrifugo), settings.kafka, instance=settings.instance_id
-        )
+        push = Push(topic, ctx, centrifugo)
+        ctx.replays[push.name] = push.replay
+        brokers.subscribe_without_transaction(broker, push, settings.kafka, instance=settings.instance_id)
     try:
         await broker.start()
         await asyncio.Event().wait()

@@ -29,7 +29,7 @@ from runtide_schemas.topics import Topic
 from services.notifier.routing import Publication, coalesced, route
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import NotifierStore
-from shared.errors import PushUnavailable
+from shared.errors import InvalidMessage, PushUnavailable
 from shared.messaging import dead_letters
 from shared.messaging.backoff import Backoff
 from shared.messaging.decode import Bad, Received, Record, decode
@@ -133,6 +133,11 @@ class Push:
         self._ctx.degrade("centrifugo", None)
         self._backoff.reset()
         await self._commit(records)
+
+    async def replay(self, record: Record) -> None:
+        """Push one record again. Raises: InvalidMessage: Centrifugo refuses it still; PushUnavailable."""
+        for still in await self._push([record]):
+            raise InvalidMessage(still.reason)
 
     async def _push(self, records: Sequence[Record]) -> list[Bad]:
         sources: dict[int, Record] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import RowMapping
@@ -48,21 +48,46 @@ async def store(conn: AsyncConnection, *, consumer: str, bad: Sequence[Bad]) -> 
     )
 
 
+class Which(NamedTuple):
+    """Letters by any of these; None: by all. `reason`: a part of it."""
+
+    consumer: str | None = None
+    topic: str | None = None
+    reason: str | None = None
+    status: str | None = None
+
+
+_THESE = """
+(cast(:consumer as text) is null or consumer = :consumer) and (cast(:topic as text) is null or topic = :topic)
+and (cast(:reason as text) is null or position(lower(:reason) in lower(reason)) > 0)
+and (cast(:status as text) is null or status = :status)
+"""
+
+
 async def listing(
-    conn: AsyncConnection, *, status: str | None, limit: int, before: int | None = None
+    conn: AsyncConnection, which: Which, *, limit: int, before: int | None = None
 ) -> Sequence[RowMapping]:
     """The newest first, without key and value."""
     return await fetch(
         conn,
-        """
+        f"""
         select id, consumer, message_id, topic, partition, "offset", reason, attempts, status,
                first_seen_at, last_seen_at, replayed_at
         from dead_letters
-        where (cast(:status as text) is null or status = :status) and (cast(:before as bigint) is null or id < :before)
+        where {_THESE} and (cast(:before as bigint) is null or id < :before)
         order by id desc limit :limit
         """,
-        status=status, before=before, limit=limit,
+        **which._asdict(), before=before, limit=limit,
     )  # fmt: skip
+
+
+async def choose(conn: AsyncConnection, which: Which, *, after: int, limit: int) -> list[int]:
+    """The ids of these, the oldest first."""
+    rows = await fetch(
+        conn, f"select id from dead_letters where {_THESE} and id > :after order by id limit :limit",
+        **which._asdict(), after=after, limit=limit,
+    )  # fmt: skip
+    return [row["id"] for row in rows]
 
 
 async def load(conn: AsyncConnection, letter_id: int) -> RowMapping | None:
@@ -78,6 +103,14 @@ async def mark(conn: AsyncConnection, letter_id: int, status: str) -> None:
         "update dead_letters set status = :status, replayed_at = case when :status = 'replayed' then now() "
         "else replayed_at end where id = :id",
         id=letter_id, status=status,
+    )  # fmt: skip
+
+
+async def count(conn: AsyncConnection, letter_id: int, reason: str) -> None:
+    """One more attempt was in vain, and this is why."""
+    await execute(
+        conn, "update dead_letters set attempts = attempts + 1, reason = :reason where id = :id",
+        id=letter_id, reason=_text(reason)[:LONGEST_REASON],
     )  # fmt: skip
 
 

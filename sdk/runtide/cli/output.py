@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ STYLES = {
     "cancelled": "magenta", "retired": "dim", "not_initialized": "dim",
     "run": "blue", "wait": "yellow", "skip": "dim", "blocked": "red",
 }  # fmt: skip
+
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class Output:
@@ -48,7 +51,7 @@ class Output:
     def line(self, text: str | Text = "") -> None:
         """For people: nothing when JSON is asked for."""
         if not self.as_json:
-            self.console.print(text, markup=False)
+            self.console.print(harmless(text) if isinstance(text, str) else text, markup=False)
 
     def note(self, text: str, style: str | None = None) -> None:
         """Beside the answer, so to stderr."""
@@ -100,7 +103,12 @@ def cell(value: object) -> str:
         case BaseModel() | dict() | list() | tuple():
             return json.dumps(to_jsonable_python(value), ensure_ascii=False)
         case _:
-            return str(value)
+            return harmless(str(value))
+
+
+def harmless(text: str) -> str:
+    """What a terminal would obey is shown with escapes: others wrote it."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def moment(text: object) -> str:

@@ -57,7 +57,9 @@ async def test_poison_in_the_middle_is_set_aside_whole_and_its_replay_adds_exact
 
     again = await harness.http.post(f"/v1/ops/dead-letters/{letter['id']}/replay")
     assert (again.status_code, again.json()["code"]) == (409, "STILL_FAILS")
-    assert (await letters(harness))[0]["status"] == "new"
+    [still] = await letters(harness)
+    assert (still["status"], still["attempts"]) == ("new", 2)  # counted, and nothing else is left of it
+    assert await counting.count("taken") == FACTS
 
     repaired = True
     assert (await harness.http.post(f"/v1/ops/dead-letters/{letter['id']}/replay")).status_code == 200
@@ -158,6 +160,37 @@ async def test_a_letter_that_cannot_be_stored_holds_the_partition_up_until_it_ca
     await counting.send([b"{"])
     await eventually(lambda: _listed(harness))
     assert len(tries) == 3
+
+
+async def test_letters_are_replayed_by_what_they_have_in_common_and_those_that_fail_again_say_why(
+    counting: Counting,
+) -> None:
+    allowed = 0
+
+    async def handler(batch: Sequence[Any], work: Work[Any]) -> None:
+        for received in batch:
+            if 0 > received.message.payload["n"] >= allowed:
+                received.message.payload["n"] = 1
+        await on_facts(batch, work)
+
+    await counting.send([fact(-1, "one"), b"{", fact(-1, "two"), fact(-9, "nine")])
+    harness = await counting.start(handler=handler)
+    await counting.until_read()
+    allowed = -5  # the deploy
+    path = "/v1/ops/dead-letters/replay"
+    first = (await harness.http.post(path, json={"reason": "N IS -", "limit": 2})).json()
+    rest = (await harness.http.post(path, json={"reason": "n is -", "limit": 2, "after": first["cursor"]})).json()
+    assert len(first["replayed"] + rest["replayed"]) == 2
+    [failed] = first["failed"] + rest["failed"]
+    assert failed["reason"] == "InvalidMessage: n is -9, allowed is 0 and more"
+    assert [row["ref"] for row in await counting.rows("select ref from effects order by ref")] == ["one", "two"]
+    assert {(letter["status"], letter["attempts"]) for letter in await letters(harness)} == {
+        ("replayed", 1), ("new", 2), ("new", 1),
+    }  # fmt: skip
+    dropped = (await harness.http.post("/v1/ops/dead-letters/drop", json={"topic": counting.topic.name})).json()
+    assert len(dropped["dropped"]) == 2
+    assert (await harness.http.get("/v1/ops/dead-letters?status=new")).json()["dead_letters"] == []
+    assert (await harness.http.post(path, json={"tenant": "acme"})).status_code == 422
 
 
 async def _listed(harness: ServiceHarness) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import centrifuge
 
+from shared.messaging import dead_letters
+from shared.messaging.decode import Bad, Record
 from tests.component.notifier.conftest import Centrifugo, instance, new_id, progress, request, run
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness
@@ -106,3 +109,17 @@ async def test_a_subscriber_with_our_tokens_sees_its_run_live(notifier: ServiceH
         while (await seen.get())["seq"] != 2:
             pass
     await client.disconnect()
+
+
+async def test_a_refused_publication_is_pushed_again_by_its_replay(
+    notifier: ServiceHarness, centrifugo: Centrifugo
+) -> None:
+    run_id = new_id()
+    value = json.dumps(request(run_id, instance_id=new_id())).encode()
+    record = Record(REQUESTS, 0, 10_000, 0, run_id.encode(), value, (), 10_000)
+    consumer = "runtide.notifier-push.requests-status"
+    async with notifier.running.context.engine.begin() as conn:
+        await dead_letters.store(conn, consumer=consumer, bad=[Bad(run_id, "unknown channel", record)])
+    again = (await notifier.http.post("/v1/ops/dead-letters/replay", json={"consumer": consumer})).json()
+    assert again["failed"] == []
+    assert await centrifugo.seqs(f"run:{run_id}:progress") == [("request.status_changed", 1)]

@@ -254,14 +254,3 @@ def test_dead_letters_of_every_service_in_one_list(cli: Cli) -> None:
         cli.routes[f"GET {host} /v1/ops/dead-letters"] = httpx.Response(200, json={"dead_letters": [letter]})
     lines = cli("dead-letters", "list").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines[1:]] == ["submission", "run_tracker", "lineage"]
-
-
-def test_a_dead_letter_is_replayed_in_its_service(cli: Cli) -> None:
-    cli.routes["POST lineage.test /v1/ops/dead-letters/7/replay"] = httpx.Response(200, json={"status": "replayed"})
-    assert "lineage dead letter 7: replayed" in cli("dead-letters", "replay", "7", "--service", "lineage").stdout
-    assert cli("dead-letters", "drop", "7").exit_code == 2
-
-
-def test_json_is_all_there_is_on_stdout(cli: Cli) -> None:
-    cli.routes["GET tracker.test /v1/runs"] = httpx.Response(200, json={"runs": [], "cursor": "abc"})
-    assert json.loads(cli("runs", "--json").stdout) == {"runs": [], "cursor": "abc"}

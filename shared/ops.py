@@ -1,7 +1,8 @@
-"""`/v1/ops` of every service: how far the consumers are, and what the outbox holds."""
+"""`/v1/ops` of every service: what is wrong, how far the consumers are, and what the outbox holds."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -12,6 +13,13 @@ from shared.postgres import fetch
 
 router = APIRouter(prefix="/v1/ops", tags=["operations"])
 Operator = Annotated[Caller, Depends(requires("ops"))]
+
+
+@router.get("")
+async def findings(ctx: Ctx, _: Operator) -> dict[str, Any]:
+    """What an operator should look at now, the worst first; empty: nothing."""
+    found = await ctx.watch.look()
+    return {"service": ctx.service.name, "findings": [asdict(one) for one in found], "as_of": ctx.clock()}
 
 
 @router.get("/consumers")

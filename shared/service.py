@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import logs
 from shared.clock import Clock, utc_now
+from shared.findings import Alarm
 from shared.messaging import broker as brokers
 from shared.messaging.backoff import Backoff
 from shared.messaging.consumer import BatchConsumer
@@ -37,6 +38,7 @@ from shared.messaging.upkeep import Upkeep
 from shared.messaging.work import Work
 from shared.postgres import engine_for
 from shared.settings import ServiceSettings
+from shared.watch import Watch
 
 S = TypeVar("S")
 _ANY_OUTBOX_ROW = text("select exists (select from outbox)")
@@ -62,6 +64,7 @@ class Service(Generic[S]):
     due: Mapping[str, DueHandler[S]] = field(default_factory=dict)
     lock_due: DueHandler[S] | None = None  # takes the locks that the consumers would take, before due rows are taken
     workers: Sequence[Worker] = ()
+    alarms: Sequence[Alarm] = ()  # what of its own tables an operator should know
     routers: Sequence[APIRouter] = ()
     mounts: Sequence[Callable[[Any], None]] = ()  # each is given the FastAPI application, last
 
@@ -71,6 +74,7 @@ class Context(Generic[S]):
 
     def __init__(self, service: Service[S], *, clock: Clock = utc_now) -> None:
         self.service, self.settings, self.clock = service, service.settings, clock
+        self.started_at = clock()
         self.log = logs.configure(
             service=service.name, fmt=service.settings.log_format, level=service.settings.log_level
         )
@@ -83,6 +87,7 @@ class Context(Generic[S]):
         self.upkeeps: dict[str, Upkeep] = {}
         self.degraded: dict[str, tuple[str, datetime]] = {}  # part → (what is wrong, since)
         self.replays: dict[str, Callable[[Record], Awaitable[None]]] = {}  # consumer without a transaction → its replay
+        self.watch = Watch(self)
         self._events: dict[str, asyncio.Event] = {}
         self._offsets_reader: AIOKafkaConsumer | None = None
         self._reader_lock = asyncio.Lock()
@@ -243,6 +248,7 @@ class Running(Generic[S]):
         )  # fmt: skip
         self._spawn("consumers", self._start_broker())
         self._spawn("relay", relay.run())
+        self._spawn("watch", context.watch.run())
         for upkeep in context.upkeeps.values():
             self._spawn("upkeep", upkeep.run())
         if service.due:
@@ -317,14 +323,16 @@ class Running(Generic[S]):
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
     async def _start_broker(self) -> None:
-        """FastStream's broker with retry: started once while Kafka is away, it would never connect."""
+        """Subscribers with retry: started once while Kafka is away, they would never connect."""
         backoff = Backoff()
-        for start in (self._broker.connect, *(subscriber.start for subscriber in self._subscribers)):
+        await self._broker.connect()
+        for subscriber in self._subscribers:
             while True:
                 try:
-                    await start()
+                    await subscriber.start()
                 except (KafkaError, OSError) as error:
                     self.context.degrade("kafka", reason_of(error))
+                    await subscriber.stop()  # else its consumer stays behind, half open
                     await asyncio.sleep(backoff.next_seconds())
                 else:
                     break

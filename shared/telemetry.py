@@ -17,6 +17,11 @@ DEAD_LETTERS = Counter("runtide_dead_letters_total", "Records that could not be 
 LAG = Gauge("runtide_consumer_lag_records", "Records not yet read", ["consumer"])
 RELAYED = Counter("runtide_outbox_sent_total", "Messages sent to Kafka", ["topic"])
 OUTBOX_DEPTH = Gauge("runtide_outbox_rows", "Messages waiting to be sent")
+OUTBOX_OLDEST = Gauge("runtide_outbox_oldest_seconds", "Age of the oldest message waiting to be sent")
+DEAD_LETTERS_NEW = Gauge("runtide_dead_letters_new", "Dead letters that nobody has decided about")
+OLDEST = Gauge("runtide_consumer_oldest_seconds", "Age of what is being read, 0 at the end", ["consumer"])
+AWAY = Gauge("runtide_neighbour_away_seconds", "How long a neighbour has been away", ["part"])
+FINDINGS = Gauge("runtide_findings", "1 for each fault that the last look found", ["finding", "state"])
 DUE = Counter("runtide_due_total", "Things that became true by the clock", ["kind"])
 
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,15 +22,29 @@ from runtide.settings import SERVICES, ClientSettings, claims_of
 
 State = Literal["ok", "warning", "failed", "skipped"]
 TIMEOUT_SECONDS = 5.0
-BLIND = frozenset({"LOSS_REFUSED", "SWEEP_LATE"})  # what runs show may be wrong until that is mended
+
+
+_PARTS = {
+    "kafka_away": "kafka",
+    "topics_differ": "topics",
+    "prefect_away": "prefect",
+    "centrifugo_away": "realtime",
+    "calendar_ends": "calendars",
+}
+
+_SAYS_IT_TOO = {"migrations": "tables_old", "consumers": "kafka_away", "postgres": "postgres_away"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """`name`: the fault's own, where a service names it (`/v1/ops`); `since`: as an ISO time."""
+
     part: str
     state: State
     said: str
     to_do: str | None = None
+    name: str | None = None
+    since: str | None = None
 
 
 async def examine(
@@ -47,16 +61,21 @@ async def examine(
                 _s3(http, settings),
                 _realtime(http, settings),
                 _calendars(api, settings),
-                _truth(api, settings),
                 *([_freshness(api)] if lineage else []),
             )
         finally:
             await api.close()
-    return [_token(settings), *(finding for group in groups for finding in group)]
+    return _folded([_token(settings), *(finding for group in groups for finding in group)])
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
     return all(finding.state != "failed" for finding in findings)
+
+
+def _folded(findings: Sequence[Finding]) -> list[Finding]:
+    """One cause is said once: what services feel of a part that is found wrong itself."""
+    wrong = {finding.part for finding in findings if finding.state in ("warning", "failed")}
+    return [one for one in findings if one.name is None or _PARTS.get(one.name) not in wrong]
 
 
 def _token(settings: ClientSettings) -> Finding:
@@ -100,22 +119,52 @@ async def _service(api: Api, settings: ClientSettings, service: str) -> list[Fin
         status, body = await api.ready(service)
     except RuntideError as error:
         return [Finding(service, "failed", str(error), f"`make status`, `make logs PART={service}`")]
-    degraded = body.get("degraded")
-    parts = [f"{part}: {_problem(value)}" for part, value in degraded.items()] if isinstance(degraded, dict) else []
+    try:
+        faults = [fault for fault in (await api.get(service, "/v1/ops")).get("findings", []) if isinstance(fault, dict)]
+    except RuntideError as error:
+        return [*_readiness(settings, service, status, body), Finding(service, "skipped", f"faults not shown: {error}")]
+    named = {fault.get("name") for fault in faults}
+    return [
+        *_readiness(settings, service, status, {**body, "degraded": {}}, named),
+        *(_fault(service, fault) for fault in faults),
+    ]
+
+
+def _readiness(
+    settings: ClientSettings, service: str, status: int, body: dict[str, Any], named: Collection[object] = ()
+) -> list[Finding]:
+    """What `/readyz` says to everybody; empty where the faults that are `named` say it all."""
+    degraded, checks = body.get("degraded"), body.get("checks")
     if status == 200:
-        if parts:
-            return [
-                Finding(service, "warning", f"ready, but {'; '.join(parts)}", "its work waits and goes on by itself")
-            ]
-        return [Finding(service, "ok", f"ready at {settings.url_of(service)}")]
-    checks = body.get("checks")
+        parts = [f"{part}: {_problem(value)}" for part, value in degraded.items()] if isinstance(degraded, dict) else []
+        if not parts:
+            return [Finding(service, "ok", f"ready at {settings.url_of(service)}")]
+        said = f"ready, but {'; '.join(parts)}"
+        return [Finding(service, "warning", said, "its work waits and goes on by itself")]
     wrong = [
         f"{name}: {_problem(check)}"
         for name, check in (checks.items() if isinstance(checks, dict) else ())
-        if isinstance(check, dict) and not check.get("ok")
+        if isinstance(check, dict) and not check.get("ok") and _SAYS_IT_TOO.get(name) not in named
     ]
+    if named and not wrong:
+        return []
     said = "; ".join(wrong) or f"/readyz answered {status}"
     return [Finding(service, "failed", f"not ready: {said}", f"`make logs PART={service}`")]
+
+
+def _fault(service: str, fault: dict[str, Any]) -> Finding:
+    """A fault as the service names it."""
+    since = fault.get("since")
+    age = f" (since {moment_of(since)})" if since else ""
+    state: State = "failed" if fault.get("state") == "failed" else "warning"
+    said = f"{fault.get('name')}{age}: {fault.get('said')}"
+    return Finding(service, state, said, fault.get("to_do"), fault.get("name"), since)
+
+
+def moment_of(since: str) -> str:
+    """`09:12Z`, with the date where that is not today's."""
+    at = datetime.fromisoformat(since).astimezone(UTC)
+    return f"{at:%H:%M}Z" if at.date() == datetime.now(UTC).date() else f"{at:%Y-%m-%d %H:%M}Z"
 
 
 async def _prefect(http: httpx.AsyncClient, settings: ClientSettings) -> list[Finding]:
@@ -172,23 +221,6 @@ async def _calendars(api: Api, settings: ClientSettings) -> list[Finding]:
     return [Finding("calendars", "ok", known)]
 
 
-async def _truth(api: Api, settings: ClientSettings) -> list[Finding]:
-    """What keeps runs from what Prefect says of them, by name; nothing where it may not be asked."""
-    if not settings.has("run_tracker") or not settings.token:
-        return []
-    try:
-        body = await api.get("run_tracker", "/v1/ops/truth")
-    except RuntideError:
-        return []
-    troubles = [one for one in body.get("troubles", []) if isinstance(one, dict)]
-    if not troubles:
-        return [Finding("runs", "ok", f"as Prefect has them, as of {body.get('swept_at')}")]
-    return [
-        Finding("runs", "failed" if one["code"] in BLIND else "warning", f"{one['code']}: {one['said']}", one["to_do"])
-        for one in troubles
-    ]
-
-
 async def _freshness(api: Api) -> list[Finding]:
     """Every flow worked out from scratch by lineage, beside what it has stored."""
     try:
@@ -222,4 +254,6 @@ def _problem(value: Any) -> str:
         return str(value)
     if pending := value.get("pending"):
         return f"migrations not applied: {pending}"
+    if isinstance(topics := value.get("topics"), dict):
+        return f"nothing is read of {', '.join(name for name, topic in topics.items() if not topic.get('ok'))}"
     return str(value.get("problem") or {name: part for name, part in value.items() if name != "ok"})

@@ -6,9 +6,9 @@ from functools import partial
 from runtide_schemas.topics import INSTANCES_COMMANDS, REQUESTS_STATUS, RUNS_STATUS
 
 from services.lineage import (
+    alarms,
     api,
     calendar_api,
-    calendars,
     handlers,
     ops_api,
     restatement_api,
@@ -50,6 +50,7 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
             SCHEDULE: handlers.on_instants,
         },
         lock_due=handlers.lock_due,
-        workers=[Worker(calendars.WATCH, calendars.watch), Worker("retention", retention.run)],
+        alarms=[alarms.calendars_end],
+        workers=[Worker("retention", retention.run)],
         routers=[api.router, calendar_api.router, restatement_api.router, schedule_api.router, ops_api.router],
     )

@@ -83,7 +83,6 @@ async def put_calendar(
         code, body.zone, body.first_day, body.last_day, tuple(sorted(body.sessions)), dict(body.early_closes)
     )
     async with ctx.unit_of_work() as work:
-        work.after_commit(lambda: ctx.wake(calendars.WATCH))
         is_new = await calendars.put(calendar, work, source=body.source, actor=caller.actor)
         if isinstance(is_new, Rejected):
             raise _problem(is_new)

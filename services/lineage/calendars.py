@@ -5,21 +5,15 @@ asked again by the due worker, batch by batch, and no transaction holds more tha
 from __future__ import annotations
 
 from datetime import date, time
-from zoneinfo import ZoneInfo
 
-from prometheus_client import Gauge
 from runtide_schemas.vocabulary import Code
 
 from services.lineage.domain.calendar import Calendar, no_session, wrong_calendar
 from services.lineage.domain.definition import Rejected
 from services.lineage.store import LineageStore
 from shared.messaging.work import Work
-from shared.service import Context
 
-WATCH = "calendars"
 ENDS_SOON_DAYS = 60
-DAYS_LEFT = Gauge("runtide_calendar_days_left", "Days until a calendar's horizon", ["calendar"])
-_HOUR_SECONDS = 3600.0
 
 
 async def put(calendar: Calendar, work: Work[LineageStore], *, source: str, actor: str) -> bool | Rejected:
@@ -68,13 +62,3 @@ async def _ask_again(code: str, work: Work[LineageStore]) -> None:
 
 def days_left(calendar: Calendar, today: date) -> int:
     return (calendar.last - today).days
-
-
-async def watch(ctx: Context[LineageStore]) -> None:
-    """Keep the gauge: after each change, and every hour."""
-    while True:
-        async with ctx.reading() as store:
-            for calendar in (await store.calendars()).values():
-                today = ctx.clock().astimezone(ZoneInfo(calendar.zone)).date()
-                DAYS_LEFT.labels(calendar.code).set(days_left(calendar, today))
-        await ctx.woken(WATCH, timeout_seconds=_HOUR_SECONDS)

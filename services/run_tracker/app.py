@@ -4,6 +4,7 @@ from runtide_schemas.topics import INSTANCES_STATUS, PREFECT_FLOW_RUN_STATES, RE
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.run_tracker import (
+    alarms,
     api,
     bridge,
     cancel,
@@ -55,5 +56,6 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             Worker("canceller", cancel.run),
             Worker("retention", retention.run),
         ],
+        alarms=[alarms.not_the_truth, alarms.runs_late],
         routers=[api.router, uploads.router, ops_api.router],
     )

@@ -17,7 +17,6 @@ from services.run_tracker.observations import of_absence, of_flow_run, of_return
 from services.run_tracker.settings import RunTrackerSettings, own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.strangers import ON_ITS_WAY
-from services.run_tracker.truth import measure
 from services.run_tracker.upkeep import Mark, Marked, Open, Upkeep
 from shared.errors import OrchestratorUnavailable
 from shared.prefect import FlowRun, PrefectClient
@@ -133,5 +132,3 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
                 ctx.degrade("prefect", None)
             except OrchestratorUnavailable as error:
                 ctx.degrade("prefect", str(error))
-            async with ctx.engine.connect() as conn:
-                await measure(conn, ctx.clock())

@@ -2,13 +2,10 @@
 
 from datetime import datetime
 
-from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.run_tracker.domain.trouble import LAUNCH_WAITS, Named, Standing, Trouble, troubles
+from services.run_tracker.domain.trouble import LAUNCH_WAITS, Named, Standing, troubles
 from services.run_tracker.upkeep import Hanging, Mark, Upkeep
-
-TROUBLES = Gauge("runtide_run_tracker_troubles", "What keeps runs from the truth: runs concerned, or 1", ["code"])
 
 
 async def standing_of(conn: AsyncConnection, now: datetime) -> tuple[Standing, list[Hanging], list[Named]]:
@@ -22,10 +19,3 @@ async def standing_of(conn: AsyncConnection, now: datetime) -> tuple[Standing, l
 
 def _kind_of(run: Hanging) -> str | None:
     return run.sub_state if run.sub_state in ("cancel_unconfirmed", "unresponsive") else None
-
-
-async def measure(conn: AsyncConnection, now: datetime) -> None:
-    """Set the gauge of each trouble, also of those that are over."""
-    _, _, found = await standing_of(conn, now)
-    for code in Trouble:
-        TROUBLES.labels(code.value).set(next((one.runs or 1 for one in found if one.code is code), 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtide_schemas.topics import REQUESTS_DECISIONS, RUNS_COMMANDS
 
-from services.submission import api, handlers, launcher, tables
+from services.submission import alarms, api, handlers, launcher, tables
 from services.submission.settings import SubmissionSettings
 from services.submission.store import SubmissionStore
 from shared.service import Consumes, Service, Worker
@@ -21,5 +21,6 @@ def build(settings: SubmissionSettings) -> Service[SubmissionStore]:
             Consumes(REQUESTS_DECISIONS, handlers.on_requests_decisions),
         ],
         workers=[Worker("launcher", launcher.run)],
+        alarms=[alarms.undecided, alarms.launches_waiting],
         routers=[api.router],
     )

@@ -111,6 +111,7 @@ class Launcher:
         except (DeploymentNotFound, ParametersRejected) as error:
             code = Code.DEPLOYMENT_NOT_FOUND if isinstance(error, DeploymentNotFound) else Code.PARAMETERS_REJECTED
             self._deployments.pop(candidate.deployment, None)
+            self._ctx.degrade("prefect", None)  # it is there: it said no
             problem = str(error)
             await self._store(key, lambda held: requests.launch_failed(held, code, problem))
         except OrchestratorUnavailable as error:

@@ -73,6 +73,10 @@ Index(
     postgresql_where=requests.c.retries.is_not(None),
 )  # fmt: skip
 Index("requests_of_parent", requests.c.parent_run_id, postgresql_where=requests.c.parent_run_id.is_not(None))
+Index(
+    "requests_undecided", requests.c.requested_at,
+    postgresql_where=(requests.c.status == "requested") & (requests.c.seq > 0),
+)  # fmt: skip
 
 launches = Table(
     "launches", metadata,

@@ -17,11 +17,14 @@ from shared.settings import KafkaSettings
 
 
 def broker_for(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
-    """A broker that validates nothing and logs nothing per message: we decode and we log."""
+    """A broker that validates nothing and logs nothing per message: we decode and we log. It only consumes: what is
+    said goes through the outbox, so it needs no producer and no administration of its own.
+    """
     read_patiently()
     return KafkaBroker(
-        settings.bootstrap.split(","), client_id=client_id, apply_types=False, logger=None, graceful_timeout=20
-    )
+        settings.bootstrap.split(","), client_id=client_id, apply_types=False, logger=None, graceful_timeout=20,
+        consumer_only=True,
+    )  # fmt: skip
 
 
 def producer_for(settings: KafkaSettings, *, client_id: str) -> AIOKafkaProducer:

@@ -90,6 +90,8 @@ class BatchConsumer(Generic[S]):
         self.positions: dict[int, int] = {}  # partition → next offset, as our last commit left it
         self.delivered: dict[int, int] = {}  # partition → where the next fetch begins: last seek, or last offset + 1
         self.failing_since: float | None = None
+        self.failing_because: str | None = None
+        self.at_hand_ms: int | None = None  # when the batch read last was written
         self.last_batch_at = time.monotonic()
         self._overlap = overlap
         self._saves_at_once = consumes.saves_at_once
@@ -111,6 +113,7 @@ class BatchConsumer(Generic[S]):
             records.append(Record(name, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers, begins))
             since[r.partition] = r.offset + 1
         self._records.inc(len(records))
+        self.at_hand_ms = records[0].timestamp_ms if records else None
         decoded = decode(self.topic, records, self._read)
         if not self._overlap or self.precondition is not None:
             await self.idle()
@@ -172,10 +175,10 @@ class BatchConsumer(Generic[S]):
 
     async def _retry_later(self, decoded: Sequence[Decoded], error: BaseException) -> None:
         now = time.monotonic()
-        self.failing_since = self.failing_since or now
+        self.failing_since, self.failing_because = self.failing_since or now, reason_of(error)
         wait = self._backoff.next_seconds()
         say = self.log.error if now - self.failing_since > ALERT_AFTER_SECONDS else self.log.warning
-        say("batch will be tried again", error=reason_of(error), records=len(decoded), wait_seconds=round(wait, 1))
+        say("batch will be tried again", error=self.failing_because, records=len(decoded), wait_seconds=round(wait, 1))
         telemetry.RETRIES.labels(self.name).inc()
         self._seek_back(decoded)
         await asyncio.sleep(wait)

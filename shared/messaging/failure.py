@@ -19,5 +19,6 @@ def verdict(error: BaseException) -> Literal["retry", "data"]:
 
 def reason_of(error: BaseException) -> str:
     """One line for a dead letter: the class and what it said."""
-    first = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {first[0] if first else 'no message'}"[:2000]
+    lines = str(error).strip().splitlines()
+    name, said = type(error).__name__, lines[0] if lines else "no message"
+    return (said if said.startswith(f"{name}: ") else f"{name}: {said}")[:2000]

@@ -30,9 +30,10 @@ def doctor(
             out.line(f"{mark} {finding.part}: {finding.said}")
             if finding.to_do:
                 out.line(f"    → {finding.to_do}")
-        failed = [finding.part for finding in findings if finding.state == "failed"]
+        failed = {finding.part: None for finding in findings if finding.state == "failed"}
         if failed:
-            out.note(f"{len(failed)} of {len(findings)} parts need you: {', '.join(failed)}", style=STYLES["failed"])
+            parts = {finding.part for finding in findings}
+            out.note(f"{len(failed)} of {len(parts)} parts need you: {', '.join(failed)}", style=STYLES["failed"])
             return Exit.FAILED
         return None
 

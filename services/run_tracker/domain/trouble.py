@@ -12,7 +12,7 @@ LAUNCH_WAITS = timedelta(minutes=5)
 
 
 class Trouble(StrEnum):
-    """The names under which metrics, `/v1/ops/truth` and `runtide doctor` know it."""
+    """The names under which `/v1/ops/truth` knows it; as a finding it has a name of its own (`alarms.py`)."""
 
     SWEEP_LATE = "SWEEP_LATE"
     LOSS_REFUSED = "LOSS_REFUSED"

@@ -22,7 +22,7 @@ async def examined(answers: dict[str, httpx.Response], *, lineage: bool = False,
         return answers[sent.url.host]
 
     findings = await doctor.examine(replace(HERE, **settings), httpx.MockTransport(serve), lineage=lineage)
-    return {finding.part: finding for finding in findings}
+    return {finding.part: finding for finding in reversed(findings)}  # of each part what is said first
 
 
 async def test_a_part_that_is_away_is_a_failure_with_what_to_do() -> None:
@@ -39,11 +39,59 @@ async def test_a_service_that_is_not_ready_says_which_check() -> None:
     assert found["lineage"].said == "not ready: migrations: migrations not applied: ['0002']"
 
 
-async def test_a_degraded_service_is_ready_with_a_warning() -> None:
+def at(*answers: tuple[str, int, dict[str, Any]]) -> Any:
+    """By path; what is not there is a 404."""
+    known = {path: (status, body) for path, status, body in answers}
+
+    def serve(sent: httpx.Request) -> httpx.Response:
+        status, body = known.get(sent.url.path, (404, {}))
+        return httpx.Response(status, json=body)
+
+    return serve
+
+
+async def test_a_degraded_service_is_ready_with_a_warning_where_no_token_shows_its_faults() -> None:
     degraded = {"prefect": {"problem": "connection refused", "since": None}}
-    found = await examined({"submission.test": httpx.Response(200, json={"checks": {}, "degraded": degraded})})
-    assert found["submission"].state == "warning"
-    assert "prefect: connection refused" in found["submission"].said
+    serve = at(("/readyz", 200, {"checks": {}, "degraded": degraded}), ("/v1/ops", 401, {"code": "UNAUTHENTICATED"}))
+    findings = await doctor.examine(HERE, httpx.MockTransport(serve))
+    warning, skipped = (finding for finding in findings if finding.part == "submission")
+    assert (warning.state, skipped.state) == ("warning", "skipped")
+    assert "prefect: connection refused" in warning.said
+    assert "check RUNTIDE_TOKEN" in skipped.said
+
+
+SENT = {
+    "name": "outbox_not_sent", "state": "failed", "said": "7 messages wait to be sent, the oldest for 45 s",
+    "to_do": "is Kafka up?", "since": "2025-01-15T09:12:30Z",
+}  # fmt: skip
+AWAY = {
+    "name": "prefect_away",
+    "state": "warning",
+    "said": "for 5 s: refused",
+    "to_do": "is Prefect up?",
+    "since": None,
+}
+
+
+async def test_what_a_service_finds_wrong_is_said_with_its_name_since_when_and_what_to_do() -> None:
+    here = replace(HERE, token=token(tenant="acme"))
+    serve = at(("/readyz", 200, {"checks": {}}), ("/v1/ops", 200, {"findings": [SENT, AWAY]}))
+    findings = await doctor.examine(here, httpx.MockTransport(serve))
+    of_lineage = [finding for finding in findings if finding.part == "lineage"]
+    assert [finding.state for finding in of_lineage] == ["ok", "failed"]
+    assert of_lineage[1].said == f"outbox_not_sent (since 2025-01-15 09:12Z): {SENT['said']}"
+    assert of_lineage[1].to_do == "is Kafka up?"
+    assert (of_lineage[1].name, of_lineage[1].since) == ("outbox_not_sent", "2025-01-15T09:12:30Z")
+
+
+async def test_one_cause_is_said_once_by_the_part_that_is_away_and_else_by_those_who_feel_it() -> None:
+    here = replace(HERE, token=token(tenant="acme"))
+    answers = (("/readyz", 200, {"checks": {}}), ("/v1/ops", 200, {"findings": [AWAY]}))
+    away = await doctor.examine(here, httpx.MockTransport(at(*answers)))
+    assert [finding.part for finding in away if finding.state == "failed"] == ["prefect"]
+    assert "prefect_away" not in {finding.name for finding in away}
+    up = await doctor.examine(here, httpx.MockTransport(at(*answers, ("/api/health", 200, {}))))
+    assert "prefect_away" in {finding.name for finding in up}
 
 
 async def test_any_answer_of_the_object_store_will_do_but_not_of_prefect() -> None:
@@ -82,17 +130,6 @@ async def test_a_calendar_that_ends_soon_is_a_warning_with_the_command() -> None
     assert found["calendars"].to_do == "runtide calendars sync XLON"
     fine = httpx.Response(200, json={"calendars": [lasting], "checks": {}})
     assert (await examined({"lineage.test": fine}, token=token(tenant="acme")))["calendars"].state == "ok"
-
-
-async def test_each_trouble_of_runs_is_named_with_what_to_do() -> None:
-    hanging = {"code": "UNRESPONSIVE", "said": "1 run without a heartbeat", "to_do": "cancel it", "runs": 1}
-    refused = {"code": "LOSS_REFUSED", "said": "nothing is marked as lost", "to_do": "confirm-loss", "runs": None}
-    for troubles, state in (([hanging], "warning"), ([hanging, refused], "failed"), ([], "ok")):
-        answer = httpx.Response(200, json={"troubles": troubles, "swept_at": "2026-11-24T09:00:00Z", "checks": {}})
-        found = (await examined({"tracker.test": answer}, token=token(tenant="acme")))["runs"]
-        assert found.state == state
-    found = await examined({"tracker.test": httpx.Response(403, json={})}, token=token(tenant="acme"))
-    assert "runs" not in found
 
 
 async def test_freshness_that_is_not_what_the_runs_say_is_named_where_it_is_asked_for() -> None:

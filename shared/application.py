@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from shared import health, ops, ops_dead_letters
+from shared import health, ops, ops_announce, ops_dead_letters
 from shared.http import Ctx, Problem, context_of
 from shared.postgres import is_transient
 from shared.service import Context
@@ -33,7 +33,7 @@ def application(context: Context[Any]) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_error)
-    for router in (_health, ops.router, ops_dead_letters.router, *service.routers):
+    for router in (_health, ops.router, ops_announce.router, ops_dead_letters.router, *service.routers):
         app.include_router(router)
     for mount in service.mounts:
         mount(app)

@@ -37,6 +37,7 @@ from shared.messaging.relay import Relay
 from shared.messaging.upkeep import Upkeep
 from shared.messaging.work import Work
 from shared.postgres import engine_for
+from shared.reannounce import Reannounce, nothing
 from shared.settings import ServiceSettings
 from shared.watch import Watch
 
@@ -65,6 +66,7 @@ class Service(Generic[S]):
     lock_due: DueHandler[S] | None = None  # takes the locks that the consumers would take, before due rows are taken
     workers: Sequence[Worker] = ()
     alarms: Sequence[Alarm] = ()  # what of its own tables an operator should know
+    reannounce: Reannounce = nothing  # a portion of all that it knows, said again
     routers: Sequence[APIRouter] = ()
     mounts: Sequence[Callable[[Any], None]] = ()  # each is given the FastAPI application, last
 

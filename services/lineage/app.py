@@ -18,6 +18,7 @@ from services.lineage import (
 )
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
+from services.lineage.reannounce import reannounce
 from services.lineage.schedules import SCHEDULE
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
@@ -52,5 +53,6 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         lock_due=handlers.lock_due,
         alarms=[alarms.calendars_end],
         workers=[Worker("retention", retention.run)],
+        reannounce=reannounce,
         routers=[api.router, calendar_api.router, restatement_api.router, schedule_api.router, ops_api.router],
     )

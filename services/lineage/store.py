@@ -24,6 +24,7 @@ from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, Schema, World
 from services.lineage.mirror import Loaded, Mirror
+from services.lineage.reannounce_store import ReannounceStore
 from services.lineage.restatement_pages import RestatementPages
 from services.lineage.restatement_store import RestatementStore
 from services.lineage.schedule_store import ScheduleStore
@@ -37,6 +38,10 @@ class LineageStore(CalendarStore):
         self._revisions: dict[str, int] = {}
         self.restatements = RestatementStore(conn)
         self.restatement_pages = RestatementPages(conn)
+
+    @property
+    def again(self) -> ReannounceStore:
+        return ReannounceStore(self._conn)
 
     @property
     def backfills(self) -> BackfillDates:

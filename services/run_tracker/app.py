@@ -18,6 +18,7 @@ from services.run_tracker import (
     telling,
     uploads,
 )
+from services.run_tracker.reannounce import reannounce
 from services.run_tracker.settings import RunTrackerSettings
 from services.run_tracker.store import RunTrackerStore
 from shared.messaging.consumer import Consumes
@@ -57,5 +58,6 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             Worker("retention", retention.run),
         ],
         alarms=[alarms.not_the_truth, alarms.runs_late],
+        reannounce=reannounce,
         routers=[api.router, uploads.router, ops_api.router],
     )

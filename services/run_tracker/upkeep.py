@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.postgres import execute, fetch
+from shared.reannounce import Portion
 
 
 class Mark(StrEnum):
@@ -242,6 +243,32 @@ class Upkeep:
             "where run_id = :run_id and requested_at = :requested_at",
             state=state, answer=answer, next_try_at=next_try_at, run_id=intent.run_id,
             requested_at=intent.requested_at,
+        )  # fmt: skip
+
+    # -- saying all again ----------------------------------------------------------------------------------------
+
+    async def live_after(self, portion: Portion) -> dict[UUID, bool]:
+        """run id → whether it lives, in id order; after a restore also those that do not."""
+        [after] = portion.key(1)
+        rows = await fetch(
+            self._conn,
+            """
+            select * from (
+                select run_id, ended_seen_at is null or ended_seen_at >= :since as lives from runs
+                where seq > 0 and (cast(:tenant as text) is null or tenant = :tenant)
+                    and (cast(:after as uuid) is null or run_id > cast(:after as uuid))
+            ) r where lives or :everything order by run_id limit :limit
+            """,
+            since=portion.since, tenant=portion.tenant, after=after, everything=portion.is_after_restore,
+            limit=portion.limit,
+        )  # fmt: skip
+        return {row["run_id"]: row["lives"] for row in rows}
+
+    async def raise_seq(self, run_ids: Sequence[UUID], *, by: int) -> None:
+        """Let the next word about these runs, which are locked, lie so far on."""
+        await execute(
+            self._conn, "update runs set seq = seq + :by where run_id = any(cast(:ids as uuid[]))",
+            by=by, ids=list(run_ids),
         )  # fmt: skip
 
     # -- age -----------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtide_schemas.topics import REQUESTS_DECISIONS, RUNS_COMMANDS
 
 from services.submission import alarms, api, handlers, launcher, tables
+from services.submission.reannounce import reannounce
 from services.submission.settings import SubmissionSettings
 from services.submission.store import SubmissionStore
 from shared.service import Consumes, Service, Worker
@@ -22,5 +23,6 @@ def build(settings: SubmissionSettings) -> Service[SubmissionStore]:
         ],
         workers=[Worker("launcher", launcher.run)],
         alarms=[alarms.undecided, alarms.launches_waiting],
+        reannounce=reannounce,
         routers=[api.router],
     )

@@ -17,6 +17,7 @@ from services.submission.domain.admission import Candidate
 from services.submission.domain.request import Request
 from services.submission.tables import requests
 from shared.postgres import execute, fetch
+from shared.reannounce import Portion
 
 Key = tuple[str, UUID]
 _ENUMS: Mapping[str, Any] = {
@@ -117,6 +118,40 @@ class SubmissionStore:
         query = query.order_by(c.requested_at.desc(), c.run_id).limit(limit)
         rows = (await self._conn.execute(query)).mappings()
         return [(row["requested_at"], row["changed_at"], _request(row)) for row in rows]
+
+    async def live_after(self, portion: Portion) -> list[tuple[Key, datetime, bool]]:
+        """(key, changed at, whether it lives) in key order; after a restore also of those that do not."""
+        tenant, run_id = portion.key(2)
+        rows = await fetch(
+            self._conn,
+            """
+            select * from (
+                select tenant, run_id, changed_at,
+                       changed_at >= :since or status in ('requested', 'parked', 'admitted') as lives
+                from requests
+                where seq > 0 and (cast(:tenant as text) is null or tenant = :tenant)
+                    and (cast(:after_tenant as text) is null
+                         or (tenant, run_id) > (:after_tenant, cast(:after_run as uuid)))
+            ) r where lives or :everything order by tenant, run_id limit :limit
+            """,
+            since=portion.since, tenant=portion.tenant, after_tenant=tenant, after_run=run_id,
+            everything=portion.is_after_restore, limit=portion.limit,
+        )  # fmt: skip
+        return [((row["tenant"], row["run_id"]), row["changed_at"], row["lives"]) for row in rows]
+
+    async def raise_seq(self, keys: Collection[Key], *, by: int) -> dict[Key, Request]:
+        """Let the next word about these lie so far on; answers them as they were. When they changed stays as it is."""
+        held = await self.load(keys)
+        await execute(
+            self._conn,
+            """
+            update requests r set seq = r.seq + :by
+            from unnest(cast(:tenants as text[]), cast(:run_ids as uuid[])) as k (tenant, run_id)
+            where r.tenant = k.tenant and r.run_id = k.run_id
+            """,
+            by=by, tenants=[key[0] for key in keys], run_ids=[key[1] for key in keys],
+        )  # fmt: skip
+        return held
 
     # -- launches ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from runtide.cli import (
+    announce,
     apply,
     backfill,
     calendars,
@@ -53,6 +54,7 @@ for _command in (
     delay.delay_source,
     restatements.supersede,
     restatements.restatements,
+    announce.announce,
     doctor.doctor,
     doctor.config,
 ):

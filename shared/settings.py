@@ -161,6 +161,7 @@ class ServiceSettings(Group):
     instance_id: str = Field(default_factory=socket.gethostname, description="unique and stable per process")
     log_format: Literal["json", "console"] = "json"
     log_level: str = "INFO"
+    keep_dead_letters_days: float = Field(90.0, gt=0, description="how long a replayed or dropped letter is kept")
 
 
 SharedSettings = ServiceSettings

@@ -6,7 +6,7 @@ import asyncio
 
 from runtide_schemas.topics import ACTIVITIES, INSTANCES_STATUS, REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS
 
-from services.notifier import api, handlers, tables
+from services.notifier import api, handlers, retention, tables
 from services.notifier.push import Centrifugo, Push
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import NotifierStore
@@ -28,7 +28,7 @@ def build(settings: NotifierSettings) -> Service[NotifierStore]:
             Consumes(INSTANCES_STATUS, handlers.on_instances_status),
             Consumes(ACTIVITIES, handlers.on_activities),
         ],
-        workers=[Worker("push", run_push)],
+        workers=[Worker("push", run_push), Worker("retention", retention.run)],
         routers=[api.router],
         mounts=[api.mount_dashboard],
     )

@@ -22,5 +22,6 @@ class NotifierSettings(ServiceSettings):
     dashboard_dir: Path = Field(BUILT_PAGES, description="the built pages")
     connection_token_seconds: int = Field(900, ge=30, description="how long a connection token holds")
     subscription_token_seconds: int = Field(900, ge=30, description="how long a subscription token holds")
+    keep_activities_days: float = Field(90.0, ge=90, description="how long activities are kept; their topic: 90 days")
     push_timeout_seconds: float = 3.0
     push_batch: int = Field(100, ge=1, le=1000, description="publications in one call to Centrifugo")

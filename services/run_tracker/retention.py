@@ -1,4 +1,4 @@
-"""What is given an end: states of flow runs that are nobody's, reports of runs that never were."""
+"""What is given an end: old runs, their history sooner, states of flow runs that are nobody's, reports of no run."""
 
 from datetime import timedelta
 
@@ -17,12 +17,14 @@ async def run(ctx: Context[RunTrackerStore]) -> None:
     assert isinstance(settings, RunTrackerSettings)
 
     async def forget(conn: AsyncConnection) -> int:
-        before = ctx.clock() - timedelta(days=settings.keep_unknown_days)
-        upkeep = Upkeep(conn)
+        now, upkeep = ctx.clock(), Upkeep(conn)
+        before = now - timedelta(days=settings.keep_unknown_days)
         return (
-            await upkeep.forget_strangers(before)
+            await upkeep.forget_runs(now - timedelta(days=settings.keep_runs_days))
+            + await upkeep.forget_history(now - timedelta(days=settings.keep_history_days))
+            + await upkeep.forget_strangers(before)
             + await upkeep.forget_orphaned_reports(before)
             + await upkeep.forget_answered(before)
         )
 
-    await forget_regularly(ctx, forget, said="forgot what is nobody's")
+    await forget_regularly(ctx, forget, said="forgot what is old or nobody's")

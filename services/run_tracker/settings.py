@@ -42,6 +42,8 @@ class RunTrackerSettings(ServiceSettings):
     )
     mass_loss_runs: int = Field(10, ge=0, description="more absent runs than this, and than a fifth, are no loss")
     presigned_seconds: int = Field(300, ge=1, le=604800, description="life of a link to an artifact, or to put one")
+    keep_runs_days: float = Field(400.0, ge=30, description="how long a run is kept after its end")
+    keep_history_days: float = Field(90.0, ge=30, description="how long its history, states and reports are")
     keep_unknown_days: float = Field(7.0, gt=0, description="how long states of flow runs nobody knows are kept")
 
     def policy(self) -> Policy:

@@ -80,6 +80,19 @@ class Intent(NamedTuple):
     tries: int
 
 
+def _old(which: str = "true") -> str:
+    """Runs that ended before, with what the sweep and the flow said of them deleted."""
+    return f"""
+    with old as (
+        select r.run_id, r.orchestrator_run_id from runs r
+        where r.settled and r.created_at < :before and r.ended_seen_at < :before and {which}
+        order by r.created_at limit :limit for update skip locked
+    ), states as (delete from observations o using old where o.flow_run_id = old.orchestrator_run_id),
+    said as (delete from reports p using old where p.run_id = old.run_id),
+    entries as (delete from run_history h using old where h.run_id = old.run_id)
+    """
+
+
 class Upkeep:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
@@ -272,6 +285,23 @@ class Upkeep:
         )  # fmt: skip
 
     # -- age -----------------------------------------------------------------------------------------------------
+
+    async def forget_runs(self, before: datetime, limit: int = 1_000) -> int:
+        """Runs that ended before, with all that is known of them; their artifacts' files are the bucket's to forget."""
+        return await execute(
+            self._conn,
+            f"""
+            {_old()}, files as (delete from artifacts a using old where a.run_id = old.run_id),
+            asked as (delete from seen_requests s using old where s.run_id = old.run_id)
+            delete from runs r using old where r.run_id = old.run_id
+            """,
+            before=before, limit=limit,
+        )  # fmt: skip
+
+    async def forget_history(self, before: datetime, limit: int = 1_000) -> int:
+        """How runs that ended before came to what they are; the run's row keeps what they are. Says how many runs."""
+        known = "exists (select from run_history h where h.run_id = r.run_id)"
+        return len(await fetch(self._conn, f"{_old(known)} select run_id from old", before=before, limit=limit))
 
     async def forget_strangers(self, before: datetime, limit: int = 5_000) -> int:
         """States of flow runs that became nobody's run; the topic that fed them has forgotten them too."""

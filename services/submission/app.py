@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtide_schemas.topics import REQUESTS_DECISIONS, RUNS_COMMANDS
 
-from services.submission import alarms, api, handlers, launcher, tables
+from services.submission import alarms, api, handlers, launcher, retention, tables
 from services.submission.reannounce import reannounce
 from services.submission.settings import SubmissionSettings
 from services.submission.store import SubmissionStore
@@ -21,7 +21,7 @@ def build(settings: SubmissionSettings) -> Service[SubmissionStore]:
             Consumes(RUNS_COMMANDS, handlers.on_runs_commands),
             Consumes(REQUESTS_DECISIONS, handlers.on_requests_decisions),
         ],
-        workers=[Worker("launcher", launcher.run)],
+        workers=[Worker("launcher", launcher.run), Worker("retention", retention.run)],
         alarms=[alarms.undecided, alarms.launches_waiting],
         reannounce=reannounce,
         routers=[api.router],

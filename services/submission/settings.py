@@ -14,6 +14,7 @@ class SubmissionSettings(ServiceSettings):
     prefect: PrefectSettings = Field(default_factory=PrefectSettings)
 
     http_port: int = 8101
+    keep_requests_days: float = Field(400.0, ge=30, description="how long a request is kept after its last change")
     launches_per_deployment: int = Field(5, ge=1, description="calls to Prefect at once for one deployment")
     launches_at_once: int = Field(16, ge=1, description="calls to Prefect at once, of all deployments")
     launch_lease_seconds: float = Field(60.0, description="how long a launch belongs to one process")

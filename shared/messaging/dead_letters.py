@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -111,6 +112,16 @@ async def count(conn: AsyncConnection, letter_id: int, reason: str) -> None:
     await execute(
         conn, "update dead_letters set attempts = attempts + 1, reason = :reason where id = :id",
         id=letter_id, reason=_text(reason)[:LONGEST_REASON],
+    )  # fmt: skip
+
+
+async def forget(conn: AsyncConnection, before: datetime, *, limit: int) -> int:
+    """Those that were replayed or dropped, and came last before then. One that waits for a decision stays."""
+    return await execute(
+        conn,
+        "delete from dead_letters where id in (select id from dead_letters where status <> 'new' "
+        "and greatest(last_seen_at, replayed_at) < :before order by id limit :limit)",
+        before=before, limit=limit,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`runtide announce`: let a service say again all that it knows, for readers that missed it or know more than it does."""
+"""`runtide announce`: let a service say again all that it knows, for readers that missed it or know more."""
 
 from __future__ import annotations
 

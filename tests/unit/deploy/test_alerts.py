@@ -52,3 +52,8 @@ def test_prometheus_reads_the_rules_where_compose_puts_them() -> None:
         "volumes"
     ]
     assert f"./deploy/observe/alerts.yml:{place}:ro" in volumes
+
+
+def test_every_finding_is_explained_to_operators() -> None:
+    explained = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")))
+    assert findings_of_the_code() <= explained

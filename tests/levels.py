@@ -1,6 +1,7 @@
 """`make test`: every level on the real parts, and at the end what ran against what, and how long.
 
 A level that runs no test, skips one or fails one fails the whole. The stack is the tests' own, beside a developer's.
+Component tests mostly wait, each in a world of its own, so their two halves run at the same time.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,7 @@ class Level:
     command: Callable[[], list[str]]
     cwd: Path = ROOT
     counted: bool = True  # by a JUnit report
+    beside: str | None = None  # runs at the same time as the level of this name, which comes just before it
 
 
 def _pytest(*paths: str) -> Callable[[], list[str]]:
@@ -50,18 +53,24 @@ def _npm(*words: str) -> Callable[[], list[str]]:
     return lambda: [*map(str, tools.npm_with_modules()[0]), *words]
 
 
+def _but_lineage() -> list[str]:
+    return [*PYTEST, "tests/component", f"--ignore={LINEAGE}"]
+
+
+LINEAGE = "tests/component/lineage"
 LEVELS = (
     Level("unit", "nothing but Python", _pytest("tests/unit")),
     Level("examples", "the example flows' computations in Prefect's environment", _examples),
     Level("realtime", "Go", _go, ROOT / "deploy" / "realtime", counted=False),
     Level("page-types", "Node", _npm("run", "--silent", "check"), ROOT / "dashboard", counted=False),
     Level("dashboard", "Node", _npm("test", "--silent"), ROOT / "dashboard", counted=False),
-    Level("component", "one service on Kafka, PostgreSQL, Prefect, realtime node", _pytest("tests/component")),
+    Level("component", "one service on Kafka, PostgreSQL, Prefect, realtime node", _but_lineage),
+    Level("lineage", "one service on Kafka, PostgreSQL", _pytest(LINEAGE), beside="component"),
     Level("integration", "realtime node, S3", _pytest("tests/integration")),
     Level("e2e", "the whole stack by Kafka, HTTP and WebSocket", _pytest("tests/e2e")),
     Level("browser", "the whole stack in Chromium", _pytest("tests/browser")),
 )
-NEEDS_STACK = ("component", "integration", "e2e", "browser")
+NEEDS_STACK = ("component", "lineage", "integration", "e2e", "browser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ def main() -> int:
         _stack_up()
         env |= {"RUNTIDE_TEST_STATE_DIR": str(STATE), "RUNTIDE_TEST_STACK": "native"}
     try:
-        outcomes = [_run(level, env) for level in LEVELS if level.name in wanted]
+        outcomes = [outcome for together in _groups(wanted) for outcome in _run_together(together, env)]
     finally:
         if ours:
             _native("down")
@@ -106,16 +115,54 @@ def _stack_up() -> None:
     _native("up")
 
 
-def _run(level: Level, env: Mapping[str, str]) -> Outcome:
-    print(f"\n== {level.name}: {level.against}", flush=True)
-    report = REPORTS / f"{level.name}.xml"
-    report.unlink(missing_ok=True)
-    command = level.command() + ([f"--junit-xml={report}"] if level.counted else [])
-    began = time.monotonic()
-    code = subprocess.run(command, cwd=level.cwd, env=bootstrap.tool_environment() | dict(env), check=False).returncode
-    seconds = time.monotonic() - began
-    passed, failed, skipped = _counts(report) if report.exists() else (0, int(code != 0), 0)
-    return Outcome(level, seconds, passed, failed, skipped, code)
+def _groups(wanted: Collection[str]) -> list[list[Level]]:
+    """In order; those that run at the same time together."""
+    groups: list[list[Level]] = []
+    for level in (level for level in LEVELS if level.name in wanted):
+        if level.beside in wanted:
+            groups[-1].append(level)
+        else:
+            groups.append([level])
+    return groups
+
+
+def _run_together(levels: Sequence[Level], env: Mapping[str, str]) -> list[Outcome]:
+    """Each prints when its turn comes: the first at once, the others what they said meanwhile."""
+    begun = [_Run(level, env, aloud=level is levels[0]) for level in levels]
+    return [run.outcome() for run in begun]
+
+
+class _Run:
+    """One level that has begun."""
+
+    def __init__(self, level: Level, env: Mapping[str, str], *, aloud: bool) -> None:
+        if aloud:
+            print(f"\n== {level.name}: {level.against}", flush=True)
+        self._level, self._report = level, REPORTS / f"{level.name}.xml"
+        self._report.unlink(missing_ok=True)
+        self._log = None if aloud else REPORTS / f"{level.name}.log"
+        command = level.command() + ([f"--junit-xml={self._report}"] if level.counted else [])
+        output = self._log.open("wb") if self._log else None
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            command, cwd=level.cwd, env=bootstrap.tool_environment() | dict(env), stdout=output, stderr=output
+        )
+        self._ended = threading.Thread(target=self._wait)
+        self._ended.start()
+
+    def _wait(self) -> None:
+        self._process.wait()
+        self._seconds = time.monotonic() - self._began
+
+    def outcome(self) -> Outcome:
+        """Wait for its end."""
+        self._ended.join()
+        if self._log is not None:
+            print(f"\n== {self._level.name}: {self._level.against}", flush=True)
+            print(self._log.read_text(encoding="utf-8", errors="replace"), flush=True)
+        code = self._process.returncode
+        passed, failed, skipped = _counts(self._report) if self._report.exists() else (0, int(code != 0), 0)
+        return Outcome(self._level, self._seconds, passed, failed, skipped, code)
 
 
 def _counts(report: Path) -> tuple[int, int, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from services.submission.store import SubmissionStore
 from tests.component.submission.conftest import STATUS, Prefect, Submission
 from tests.support.eventually import eventually
 from tests.support.harness import World
@@ -78,10 +80,9 @@ async def test_a_launch_that_never_reached_prefect_can_still_be_cancelled(
     assert await prefect.flow_runs(run_id) == []
 
 
-async def test_a_launch_whose_answer_was_lost_is_never_cancelled_behind_its_flow_runs_back(
-    without_prefect: Submission, wire: Wire, prefect: Prefect
-) -> None:
-    submission, deployment = without_prefect, await prefect.deploy("unheard")
+async def cancelled_unheard(submission: Submission, wire: Wire, prefect: Prefect) -> tuple[str, dict[str, Any]]:
+    """A launch whose answer was lost, tried again in vain, and cancelled then; its run id, and what the cancel made."""
+    deployment = await prefect.deploy("unheard")
     await wire.mend()
     known = await submission.submit()
     await submission.until(known, "requested")
@@ -92,7 +93,7 @@ async def test_a_launch_whose_answer_was_lost_is_never_cancelled_behind_its_flow
     run_id = await submission.submit()
     await submission.until(run_id, "requested")
     await submission.decide(run_id, "admitted", deployment=deployment)
-    [flow_run] = await eventually(lambda: prefect.flow_runs(run_id), what="the flow run that nobody heard of")
+    await eventually(lambda: prefect.flow_runs(run_id), what="the flow run that nobody heard of")
     await wire.cut()
 
     async def refused_since() -> bool:
@@ -101,11 +102,34 @@ async def test_a_launch_whose_answer_was_lost_is_never_cancelled_behind_its_flow
 
     await eventually(refused_since, what="a later try that did not even reach Prefect")
     await submission.cancel(run_id)
-    noted = await submission.kafka.until(STATUS, lambda m: m["run_id"] == run_id and m["cancel_requested_at"])
-    assert noted["status"] == "admitted"
-
+    said = await submission.kafka.until(STATUS, lambda m: m["run_id"] == run_id and m["cancel_requested_at"])
     wire.swallows_answers = False
     await wire.mend()
-    launched = await submission.until(run_id, "launched")
+    return run_id, said
+
+
+async def test_a_launch_whose_answer_was_lost_is_never_cancelled_behind_its_flow_runs_back(
+    without_prefect: Submission, wire: Wire, prefect: Prefect
+) -> None:
+    run_id, said = await cancelled_unheard(without_prefect, wire, prefect)
+    assert said["status"] == "admitted"
+
+    launched = await without_prefect.until(run_id, "launched")
+    [flow_run] = await prefect.flow_runs(run_id)
     assert launched["orchestrator_run_id"] == flow_run["id"]
     assert launched["cancel_requested_at"] is not None
+
+
+async def test_control_a_launcher_that_forgets_its_doubt_leaves_a_flow_run_that_nobody_ends(
+    without_prefect: Submission, wire: Wire, prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postpone = SubmissionStore.postpone
+
+    async def forgetful(store: SubmissionStore, key: Any, **more: Any) -> None:
+        await postpone(store, key, **(more | {"in_doubt": False}))
+
+    monkeypatch.setattr(SubmissionStore, "postpone", forgetful)
+    run_id, said = await cancelled_unheard(without_prefect, wire, prefect)
+
+    assert said["status"] == "cancelled"
+    assert len(await prefect.flow_runs(run_id)) == 1

@@ -20,6 +20,7 @@ from shared.prefect import FlowRun, PrefectClient
 from shared.service import Context
 
 STARTED = ("PENDING", "RUNNING", "PAUSED", "CANCELLING")
+BEGUN_BEFORE = ("AwaitingRetry", "Resuming")  # Scheduled in type, as plans are; no plan has such a name
 ON_ITS_WAY = timedelta(seconds=3)  # a younger state is still on its way through the bridge; the next look asks again
 _OVERLAP = timedelta(minutes=1)
 _AT_FIRST = timedelta(minutes=15)  # as far back as the event stream goes
@@ -47,11 +48,14 @@ class Strangers:
         return published
 
     async def _pages(self, since: datetime) -> AsyncIterator[Sequence[FlowRun]]:
-        async for page in self.prefect.flow_run_pages({"state": {"type": {"any_": list(STARTED)}}}, sort="ID_DESC"):
-            yield page
-        ended = {"end_time": {"after_": since.isoformat()}}
-        async for page in self.prefect.flow_run_pages(ended, sort="END_TIME_DESC"):
-            yield page
+        looks = (
+            ({"state": {"type": {"any_": list(STARTED)}}}, "ID_DESC"),
+            ({"state": {"name": {"any_": list(BEGUN_BEFORE)}}}, "ID_DESC"),
+            ({"end_time": {"after_": since.isoformat()}}, "END_TIME_DESC"),
+        )
+        for flow_runs, sort in looks:
+            async for page in self.prefect.flow_run_pages(flow_runs, sort=sort):
+                yield page
 
     async def _publish(self, page: Sequence[FlowRun], now: datetime) -> int:
         settled = [run for run in page if run.state is not None and run.state.timestamp <= now - ON_ITS_WAY]

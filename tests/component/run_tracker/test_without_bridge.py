@@ -35,7 +35,9 @@ async def watched(world: World, prefect: Prefect, deaf: ServiceHarness) -> str:
 async def test_a_run_that_nobody_requested_is_found_while_it_runs_and_when_it_has_ended(
     prefect: Prefect, deaf: ServiceHarness, watched: str
 ) -> None:
-    running, ended, never_began = [await prefect.create() for _ in range(3)]
+    running, ended, never_began, waits = [await prefect.create() for _ in range(4)]
+    await prefect.move(waits, "PENDING", "RUNNING")
+    await prefect.move(waits, "SCHEDULED", name="AwaitingRetry")
     await prefect.move(ended, "PENDING", "RUNNING", "FAILED", message="boom")
     await prefect.move(running, "PENDING", "RUNNING")
     await prefect.move(never_began, "CANCELLED")
@@ -44,6 +46,7 @@ async def test_a_run_that_nobody_requested_is_found_while_it_runs_and_when_it_ha
     assert (failed["trigger"], failed["instance_name"], failed["error"]["message"]) == ("scheduled", watched, "boom")
     assert failed["started_at"] is not None
     await until(deaf, str(adopted_run_id(running)), status="running")
+    await until(deaf, str(adopted_run_id(waits)), status="running", sub_state="waiting_retry")
     await until(deaf, str(adopted_run_id(never_began)), status="cancelled", started_at=None)
     await prefect.move(running, "COMPLETED")
     await until(deaf, str(adopted_run_id(running)), status="completed")

@@ -6,7 +6,8 @@
     │   ├── BrokerUnavailable       Kafka is away
     │   ├── OrchestratorUnavailable Prefect is away, or answered 5xx
     │   ├── ObjectStoreUnavailable  S3 is away
-    │   └── PushUnavailable         Centrifugo is away, or refuses our key
+    │   ├── PushUnavailable         Centrifugo is away, or refuses our key
+    │   └── KeysUnavailable         the issuer's keys (JWKS) were never read
     └── PermanentError              never will work: dead letter, or an answer to the caller
         ├── InvalidMessage          the message is readable and says something impossible
         ├── DeploymentNotFound      Prefect has no deployment of that name
@@ -50,6 +51,10 @@ class ObjectStoreUnavailable(TransientError):
 
 class PushUnavailable(TransientError):
     """Centrifugo is away, or refuses our key."""
+
+
+class KeysUnavailable(TransientError):
+    """The issuer of tokens has never told its keys: nobody of its can be judged."""
 
 
 class PermanentError(RuntideError):

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from shared import auth
+from shared.errors import KeysUnavailable
 from shared.service import Context
 
 
@@ -38,8 +39,10 @@ Ctx = Annotated[Context[Any], Depends(context_of)]
 _bearer = HTTPBearer(auto_error=False, description="A JWT with tenant, sub and scope")
 
 
-def requires(scope: str) -> Callable[..., Awaitable[auth.Caller]]:
-    """A dependency that answers with the caller, or 401 or 403."""
+def requires(scope: str, *, by_runs: bool = False) -> Callable[..., Awaitable[auth.Caller]]:
+    """A dependency that answers with the caller, or 401 or 403. `by_runs`: a run's own token is taken too; the path
+    then looks at `caller.run_id` itself.
+    """
 
     async def caller(
         ctx: Ctx, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -47,12 +50,17 @@ def requires(scope: str) -> Callable[..., Awaitable[auth.Caller]]:
         if credentials is None:
             raise Problem(401, "UNAUTHENTICATED", "No bearer token", "send `Authorization: Bearer <token>`")
         try:
-            found = auth.verify(ctx.settings.auth, credentials.credentials)
+            found = await ctx.keys.verify(credentials.credentials)
         except auth.Unauthenticated as error:
             raise Problem(401, "UNAUTHENTICATED", "The token does not hold", str(error)) from None
+        except KeysUnavailable as error:
+            raise Problem(503, "KEYS_UNAVAILABLE", "The issuer of tokens is away", str(error)) from None
         if scope not in found.scopes:
             have = ", ".join(sorted(found.scopes)) or "none"
             raise Problem(403, "FORBIDDEN", "The token lacks a scope", f"needs {scope}; it has {have}")
+        if found.run_id is not None and not by_runs:
+            detail = f"the token speaks for run {found.run_id} alone: its reports, its uploads, its inputs"
+            raise Problem(403, "FORBIDDEN", "The token is a run's own", detail)
         return found
 
     return caller

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from shared import logs
 from shared.clock import Clock, utc_now
 from shared.findings import Alarm
+from shared.keys import Keys
 from shared.messaging import broker as brokers
 from shared.messaging.backoff import Backoff
 from shared.messaging.consumer import BatchConsumer
@@ -85,6 +86,7 @@ class Context(Generic[S]):
             pool_size=len(service.consumers) + 4,
         )  # fmt: skip
         self.http = httpx.AsyncClient(timeout=10.0)
+        self.keys = Keys(self.settings.auth, self.http)
         self.consumers: dict[str, BatchConsumer[S]] = {}
         self.upkeeps: dict[str, Upkeep] = {}
         self.degraded: dict[str, tuple[str, datetime]] = {}  # part → (what is wrong, since)

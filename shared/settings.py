@@ -7,12 +7,13 @@ with one of our prefixes is an error of `config check`, so that a misspelt name 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,6 +25,8 @@ CONTRACT_NAMES = frozenset(
         "RUNTIDE_CENTRIFUGO_BIN", "RUNTIDE_KAFKA_REPLICATION_FACTOR", "RUNTIDE_REALTIME_BIN", "RUNTIDE_STACK_ENV",
     }
 )  # fmt: skip
+
+_KID = re.compile(r"([A-Za-z0-9._-]{1,32}):")
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -109,22 +112,63 @@ class S3Settings(Group):
     bucket: str = Field("runs", description="bucket of the runs' artifacts")
 
 
+class HmacKey(NamedTuple):
+    """A key of ours. `kid` None: it has no name, and is tried for every token without one."""
+
+    kid: str | None
+    secret: str
+
+
 class AuthSettings(Group):
+    """Who signs tokens: we (HMAC keys), an issuer (JWKS), or both."""
+
     model_config = SettingsConfigDict(env_prefix="RUNTIDE_AUTH_")
-    hmac_keys: SecretStr = Field(description="HS256 keys, comma separated; the first signs, each verifies")
-    issuer: str = "runtide"
-    audience: str = "runtide"
+    hmac_keys: SecretStr | None = Field(
+        None, description="HS256 keys, comma separated, each `key` or `kid:key`; the first signs, each verifies"
+    )
+    issuer: str = Field("runtide", description="`iss` of tokens under the HMAC keys")
+    audience: str = Field("runtide", description="`aud` of every token")
+    jwks_url: str | None = Field(
+        None, description="an issuer's public keys (RS256, ES256, EdDSA): https://… or file:///…"
+    )
+    jwks_issuer: str | None = Field(None, description="`iss` of tokens under the public keys; default: the issuer")
+    jwks_refresh_seconds: float = Field(300.0, ge=10, description="how long public keys are believed unasked")
+    leeway_seconds: int = Field(5, ge=0, le=300, description="by how much clocks may differ")
 
     @field_validator("hmac_keys")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        short = [key for key in value.get_secret_value().split(",") if len(key) < 32]
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        keys = _hmac_keys(value)
+        short = [key for key in keys if len(key.secret) < 32]
         if short:
             raise ValueError(f"{len(short)} of the HMAC keys are shorter than 32 characters")
+        kids = [key.kid for key in keys if key.kid is not None]
+        if len(kids) != len(set(kids)):
+            raise ValueError("two of the HMAC keys have the same kid")
         return value
 
-    def signing_keys(self) -> tuple[str, ...]:
-        return tuple(self.hmac_keys.get_secret_value().split(","))
+    @field_validator("jwks_url")
+    @classmethod
+    def _can_be_read(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://", "file:///")):
+            raise ValueError(f"{value!r} is no address of keys; allowed are https://…, http://… and file:///…")
+        return value
+
+    @model_validator(mode="after")
+    def _somebody_signs(self) -> Self:
+        if self.hmac_keys is None and self.jwks_url is None:
+            raise ValueError("nobody could be believed: set RUNTIDE_AUTH_HMAC_KEYS or RUNTIDE_AUTH_JWKS_URL")
+        return self
+
+    def keys(self) -> tuple[HmacKey, ...]:
+        """Our keys, the one that signs first; none where the issuer alone signs."""
+        return _hmac_keys(self.hmac_keys)
+
+
+def _hmac_keys(value: SecretStr | None) -> tuple[HmacKey, ...]:
+    parts = value.get_secret_value().split(",") if value is not None else []
+    found = [(_KID.match(part), part) for part in parts]
+    return tuple(HmacKey(kid[1], part[kid.end() :]) if kid else HmacKey(None, part) for kid, part in found)
 
 
 class CommandsSettings(Group):

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import shlex
 import time
@@ -151,9 +152,16 @@ def token(hmac_keys: str, tenant: str, issued: int) -> str:
         "iss": "runtide", "aud": "runtide", "sub": f"dev@{tenant}", "tenant": tenant, "scope": SCOPES,
         "iat": issued, "exp": issued + TOKEN_DAYS * 86_400,
     }  # fmt: skip
-    signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
-    key = hmac_keys.split(",")[0].encode()
-    return f"{signed}.{_text(hmac.digest(key, signed.encode(), hashlib.sha256))}"
+    kid, key = named(hmac_keys.split(",")[0])
+    header = {"alg": "HS256", "typ": "JWT", **({"kid": kid} if kid else {})}
+    signed = f"{_part(header)}.{_part(claims)}"
+    return f"{signed}.{_text(hmac.digest(key.encode(), signed.encode(), hashlib.sha256))}"
+
+
+def named(key: str) -> tuple[str, str]:
+    """`kid:key` in its parts, as in shared/settings.py; a key without a name has an empty one."""
+    found = re.match(r"([A-Za-z0-9._-]{1,32}):", key)
+    return (found[1], key[found.end() :]) if found else ("", key)
 
 
 def _part(value: Mapping[str, object]) -> str:

@@ -89,3 +89,39 @@ def test_what_is_no_token_proves_nothing(text: str) -> None:
 
 def test_a_token_without_scope_may_do_nothing() -> None:
     assert verify(settings(NEW), forged(scope=None)).scopes == frozenset()
+
+
+def test_a_named_key_stands_for_its_kid_alone_and_both_verify_while_listed() -> None:
+    old, both, new = settings(f"a:{OLD}"), settings(f"b:{NEW}", f"a:{OLD}"), settings(f"b:{NEW}")
+    before = mint(old, tenant="acme", actor="ana@acme", valid=HOUR)
+    after = mint(both, tenant="acme", actor="ana@acme", valid=HOUR)
+    assert [jwt.get_unverified_header(token)["kid"] for token in (before, after)] == ["a", "b"]
+    assert verify(both, before) == verify(both, after)
+    assert verify(new, after).tenant == "acme"
+    assert "signature" in why_not(before, f"b:{NEW}")
+    assert "signature" in why_not(before, f"a:{NEW}")  # the name alone proves nothing
+
+
+def test_giving_a_key_a_name_keeps_the_tokens_that_it_signed_without_one() -> None:
+    before = mint(settings(OLD), tenant="acme", actor="ana@acme", valid=HOUR)
+    assert verify(settings(f"b:{NEW}", f"a:{OLD}"), before).tenant == "acme"
+
+
+def test_a_token_is_judged_at_the_time_that_is_asked_about() -> None:
+    then = datetime(2025, 1, 15, 9, tzinfo=UTC)
+    token = mint(settings(NEW), tenant="acme", actor="ana@acme", valid=HOUR, now=then)
+    assert verify(settings(NEW), token, at=then + timedelta(minutes=59)).tenant == "acme"
+    for moment in (then - timedelta(minutes=1), then + timedelta(minutes=61)):
+        with pytest.raises(Unauthenticated):
+            verify(settings(NEW), token, at=moment)
+
+
+@pytest.mark.parametrize("keys", ["short", "a:short", f"a:{OLD},a:{NEW}"])
+def test_keys_that_are_short_or_share_a_name_are_refused_at_the_start(keys: str) -> None:
+    with pytest.raises(ValueError, match="HMAC keys"):
+        settings(keys)
+
+
+def test_somebody_must_sign() -> None:
+    with pytest.raises(ValueError, match="RUNTIDE_AUTH_JWKS_URL"):
+        AuthSettings()

@@ -18,6 +18,7 @@ from shared.http import Ctx, Problem, not_found, requires
 from shared.messaging import dead_letters
 from shared.messaging.dead_letters import Which
 from shared.messaging.decode import Bad, decode
+from shared.messaging.door import HEADER
 from shared.messaging.failure import reason_of, verdict
 from shared.messaging.work import Work
 
@@ -68,7 +69,7 @@ async def show_dead_letter(ctx: Ctx, _: Operator, letter_id: int) -> dict[str, A
         **{name: value for name, value in row.items() if name not in ("key", "value", "headers")},
         "key": _shown(record.key),
         "value": _shown(record.value),
-        "headers": [[_shown(name.encode("utf-8", "surrogateescape")), _shown(value)] for name, value in record.headers],
+        "headers": [_header(name, value) for name, value in record.headers],
         "raw": {"key": _base64(record.key), "value": _base64(record.value)},
         "as_of": ctx.clock(),
     }
@@ -119,11 +120,14 @@ async def _each(ctx: Any, chosen: Chosen, decide: Decide, done: str) -> dict[str
 async def _replay(ctx: Any, letter_id: int) -> None:
     """Raises: Problem 404; 409 with what went wrong again, which is counted."""
     try:
-        async with ctx.unit_of_work_on_connection() as (conn, work):
+        async with ctx.engine.connect() as conn:
             row = await dead_letters.load(conn, letter_id)
-            if row is None:
-                raise not_found("dead letter", letter_id)
-            await _handle(ctx, row, work)
+        if row is None:
+            raise not_found("dead letter", letter_id)
+        handle = await _handler_of(ctx, row)
+        async with ctx.unit_of_work_on_connection() as (conn, work):
+            await dead_letters.load(conn, letter_id)
+            await handle(work)
             await dead_letters.mark(conn, letter_id, "replayed")
     except Problem as problem:
         if problem.status == 409:
@@ -148,11 +152,13 @@ async def _drop(ctx: Any, letter_id: int) -> None:
         await dead_letters.mark(conn, letter_id, "dropped")
 
 
-async def _handle(ctx: Any, row: Any, work: Work[Any]) -> None:
+async def _handler_of(ctx: Any, row: Any) -> Callable[[Work[Any]], Awaitable[None]]:
+    """What handles the record in a transaction, with the keys that it names at hand. Raises: Problem 409 where nobody
+    can.
+    """
     record = dead_letters.record_of(row)
     if (again := ctx.replays.get(row["consumer"])) is not None:
-        await again(record)
-        return
+        return lambda _: again(record)
     consumer = next((c for c in ctx.consumers.values() if c.name == row["consumer"]), None)
     if consumer is None:
         raise Problem(
@@ -161,7 +167,14 @@ async def _handle(ctx: Any, row: Any, work: Work[Any]) -> None:
     [decoded] = decode(consumer.topic, [record])
     if isinstance(decoded, Bad):
         raise Problem(409, "STILL_UNREADABLE", "The record still cannot be read", decoded.reason)
-    await consumer.handler([decoded], work)
+    await consumer.learn([decoded])
+    return lambda work: consumer.handle([decoded], work)
+
+
+def _header(name: str, value: bytes | None) -> list[str | None]:
+    """A token stays between its bearer and us, also where the letter is looked at."""
+    secret = name.lower() == HEADER and value
+    return [_shown(name.encode("utf-8", "surrogateescape")), "********" if secret else _shown(value)]
 
 
 def _shown(value: bytes | None) -> str | None:

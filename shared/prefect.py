@@ -100,9 +100,10 @@ class PrefectClient:
 
     async def create_flow_run(
         self, deployment_id: UUID, *, parameters: Mapping[str, Any], idempotency_key: str, tags: Sequence[str],
-        name: str | None = None,
+        name: str | None = None, job_variables: Mapping[str, Any] | None = None,
     ) -> FlowRun:  # fmt: skip
-        """Ask for a run; the same key gives the run that it made before, with 200.
+        """Ask for a run; the same key gives the run that it made before, with 200. `job_variables` are laid over the
+        deployment's, an `env` name by name.
 
         Raises:
             DeploymentNotFound, ParametersRejected: final. OrchestratorUnavailable: later may work.
@@ -110,6 +111,8 @@ class PrefectClient:
         body = {"parameters": dict(parameters), "idempotency_key": idempotency_key, "tags": list(tags)}
         if name is not None:
             body["name"] = name
+        if job_variables is not None:
+            body["job_variables"] = dict(job_variables)
         answer = await self._call("POST", f"/deployments/{deployment_id}/create_flow_run", json=body)
         if answer.status_code == 404:
             raise DeploymentNotFound(f"deployment {deployment_id} is gone from Prefect")

@@ -19,7 +19,7 @@ import uvicorn
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter
-from runtide_schemas.topics import Topic
+from runtide_schemas.topics import Topic, topic_named
 from sqlalchemy import MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,6 +32,7 @@ from shared.messaging.backoff import Backoff
 from shared.messaging.consumer import BatchConsumer
 from shared.messaging.consumer import Consumes as Consumes
 from shared.messaging.decode import Record
+from shared.messaging.door import Door, own_token
 from shared.messaging.due import DueHandler, DueWorker
 from shared.messaging.failure import reason_of
 from shared.messaging.relay import Relay
@@ -233,7 +234,7 @@ class Running(Generic[S]):
         for consumes in service.consumers:
             consumer = BatchConsumer(
                 consumes, service=service.name, engine=context.engine, store=service.store, clock=context.clock,
-                log=context.log, topic_prefix=self.settings.kafka.prefix,
+                log=context.log, topic_prefix=self.settings.kafka.prefix, door=self._door(consumes.topic),
             )  # fmt: skip
             if consumes.before is not None:
                 consumer.precondition = consumes.before(context)
@@ -245,6 +246,7 @@ class Running(Generic[S]):
         relay = Relay(
             schema=service.name, connect=context.connect_raw, topic_prefix=self.settings.kafka.prefix, log=context.log,
             producer=lambda: brokers.producer_for(self.settings.kafka, client_id=f"runtide-{service.name}-relay"),
+            token=self._token,
         )  # fmt: skip
         due = DueWorker(
             service.due, lock=service.lock_due, service=service.name, engine=context.engine, store=service.store,
@@ -277,6 +279,21 @@ class Running(Generic[S]):
             await self._tasks[-1]
             raise OSError(f"HTTP does not start on {self.settings.http_host}:{self.settings.http_port}")
         context.log.info("started", http=self.http_url)
+
+    def _door(self, topic: Topic) -> Door | None:
+        """None: whoever can write to the topic is believed."""
+        if not topic.open_door:
+            return None
+        if self.settings.commands.auth == "open":
+            self.context.log.warning("open door", topic=topic.name, said="RUNTIDE_COMMANDS_AUTH=token asks for tokens")
+            return None
+        return Door(topic, self.context.keys)
+
+    def _token(self, name: str, payload: bytes) -> str | None:
+        topic = topic_named(name)
+        if self.settings.commands.auth == "open" or not topic.open_door:
+            return None
+        return own_token(self.context.keys, topic, payload, now=self.context.clock())
 
     @property
     def http_url(self) -> str:

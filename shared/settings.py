@@ -23,6 +23,7 @@ CONTRACT_NAMES = frozenset(
         "RUNTIDE_SUBMISSION_URL", "RUNTIDE_RUN_TRACKER_URL", "RUNTIDE_LINEAGE_URL", "RUNTIDE_NOTIFIER_URL",
         "RUNTIDE_DASHBOARD_URL", "RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER", "RUNTIDE_CACHE",
         "RUNTIDE_CENTRIFUGO_BIN", "RUNTIDE_KAFKA_REPLICATION_FACTOR", "RUNTIDE_REALTIME_BIN", "RUNTIDE_STACK_ENV",
+        "RUNTIDE_RUN_TOKEN",
     }
 )  # fmt: skip
 
@@ -173,7 +174,10 @@ def _hmac_keys(value: SecretStr | None) -> tuple[HmacKey, ...]:
 
 class CommandsSettings(Group):
     model_config = SettingsConfigDict(env_prefix="RUNTIDE_COMMANDS_")
-    auth: Literal["open"] = Field("open", description="who may write commands to Kafka: whoever can reach the topic")
+    auth: Literal["open", "token"] = Field(
+        "open",
+        description="who is believed on Kafka: open, whoever can write to the topic, or token (docs/access.md)",
+    )
 
 
 class UrlSettings(Group):
@@ -206,6 +210,12 @@ class ServiceSettings(Group):
     log_format: Literal["json", "console"] = "json"
     log_level: str = "INFO"
     keep_dead_letters_days: float = Field(90.0, gt=0, description="how long a replayed or dropped letter is kept")
+
+    @model_validator(mode="after")
+    def _can_sign_its_own(self) -> Self:
+        if self.commands.auth == "token" and not self.auth.keys():
+            raise ValueError("RUNTIDE_COMMANDS_AUTH=token needs RUNTIDE_AUTH_HMAC_KEYS: we sign what we send ourselves")
+        return self
 
 
 SharedSettings = ServiceSettings

@@ -14,6 +14,7 @@ BATCHES = Histogram(
 )  # fmt: skip
 RETRIES = Counter("runtide_consumer_retries_total", "Batches tried again because of trouble outside", ["consumer"])
 DEAD_LETTERS = Counter("runtide_dead_letters_total", "Records that could not be handled", ["consumer"])
+UNPROVEN = Counter("runtide_unproven_total", "Messages refused for want of a token that holds", ["consumer"])
 LAG = Gauge("runtide_consumer_lag_records", "Records not yet read", ["consumer"])
 RELAYED = Counter("runtide_outbox_sent_total", "Messages sent to Kafka", ["topic"])
 OUTBOX_DEPTH = Gauge("runtide_outbox_rows", "Messages waiting to be sent")

@@ -22,6 +22,7 @@ from runtide_schemas.topics import INSTANCES_COMMANDS, TOPICS, Topic
 MAX_RECORD_BYTES = 1024 * 1024
 _SET_ON_TOPIC = 1
 _SEEN_SECONDS = 10.0
+_NOTHING_STARTS_ON = frozenset({"cleanup.policy", "message.timestamp.type"})
 Kind = Literal["create", "add_partitions", "set_config", "by_hand"]
 
 
@@ -48,12 +49,12 @@ class Change:
 
 
 def expected_config(topic: Topic, replication_factor: int) -> dict[str, str]:
-    """A topic's policy as Kafka's settings."""
+    """A topic's policy as Kafka's settings. Where clients write, times are the broker's: tokens are judged by them."""
     config = {
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "compression.type": "producer",
         "max.message.bytes": str(MAX_RECORD_BYTES),
-        "message.timestamp.type": "CreateTime",
+        "message.timestamp.type": "LogAppendTime" if topic.open_door else "CreateTime",
     }
     if topic.retention_ms is not None:
         config["retention.ms"] = str(topic.retention_ms)
@@ -150,7 +151,7 @@ def _partitions(name: str, topic: Topic, held: Sequence[Any]) -> list[Change]:
 
 def _config(name: str, expected: Mapping[str, str], held: Mapping[str, tuple[str, int]]) -> list[Change]:
     return [
-        Change(name, "set_config", f"{key} {held.get(key, ('unset', 0))[0]} → {value}", fatal=key == "cleanup.policy")
+        Change(name, "set_config", f"{key} {held.get(key, ('unset', 0))[0]} → {value}", fatal=key in _NOTHING_STARTS_ON)
         for key, value in expected.items()
         if held.get(key, ("unset", 0))[0] != value
     ]

@@ -22,8 +22,8 @@ _DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True)
 class Topic:
-    """`retention_ms` None: nothing is deleted by age (it is compacted). `open_door`: clients write to it, so that
-    headers, keys and good behaviour are missing there.
+    """`retention_ms` None: nothing is deleted by age (it is compacted). `scope`: clients write to it, so that headers,
+    keys and good behaviour are missing there; it is what a token must allow, where tokens are asked for.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Topic:
     public: bool
     messages: tuple[type[Message], ...]
     writer: str = ""
-    open_door: bool = False
+    scope: str = ""
     about: str = ""
 
     @cached_property
@@ -42,6 +42,10 @@ class Topic:
         `InvalidSubmission`), or raises pydantic's ValidationError.
         """
         return TypeAdapter(_union_on_type(self.messages))
+
+    @property
+    def open_door(self) -> bool:
+        return bool(self.scope)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -87,7 +91,7 @@ RUNS_COMMANDS = Topic(
     public=True,
     messages=(commands.SubmitRun, commands.CancelRun),
     writer="clients, lineage",
-    open_door=True,
+    scope="requests:write",
     about="What anybody may ask for; keyed by instance id, as advice only.",
 )
 REQUESTS_STATUS = Topic(
@@ -142,7 +146,7 @@ RUNS_REPORTS = Topic(
         reports.OutputReported,
     ),
     writer="flow code",
-    open_door=True,
+    scope="runs:report",
     about="What flow code says about its own run, keyed by run id; the last one seals the attempt.",
 )
 RUNS_STATUS = Topic(
@@ -181,7 +185,7 @@ INSTANCES_COMMANDS = Topic(
         instances.SupersedeVersions,
     ),
     writer="clients",
-    open_door=True,
+    scope="instances:write",
     about="Registration and wiring of instances, and what is restated of them, keyed by tenant.",
 )
 INSTANCES_STATUS = Topic(

@@ -84,7 +84,7 @@ def identify(
         run_id=_run_id(run_id, flow_run, tags),
         tenant=tenant or UNKNOWN_TENANT,
         attempt=attempt,
-        token=token or _own_token(flow_run) or _tenants_token(tenant, environment),
+        token=token or _own_token(flow_run, environment) or _tenants_token(tenant, environment),
         tenant_known=tenant is not None,
     )
 
@@ -104,10 +104,10 @@ def _tagged(name: str, tags: Iterable[str]) -> str | None:
     return next((tag[len(name) + 1 :] for tag in tags if tag.startswith(f"{name}:")), None)
 
 
-def _own_token(flow_run: FlowRunFacts | None) -> str | None:
-    """The run's own token, which the launcher adds where the deployment takes it."""
+def _own_token(flow_run: FlowRunFacts | None, environment: Mapping[str, str]) -> str | None:
+    """The run's own token: a parameter where the deployment takes it, else in the environment of its process."""
     token = flow_run.parameters.get("runtide_token") if flow_run else None
-    return token if isinstance(token, str) else None
+    return token if isinstance(token, str) else environment.get("RUNTIDE_RUN_TOKEN") or None
 
 
 def _tenants_token(tenant: str | None, environment: Mapping[str, str]) -> str | None:

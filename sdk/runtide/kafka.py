@@ -52,6 +52,8 @@ class Kafka:
         headers = to_headers(
             Envelope(id=message_id, type=message.type, source=SOURCE, time=datetime.now(UTC), correlation_id=message_id)
         )
+        if token := self._settings.token_for(message):
+            headers.append(("authorization", f"Bearer {token}".encode()))
         topic = self._settings.kafka_prefix + topic_of(message).name
         producer = await self._started_producer()
         payload = message.to_json() if value is None else value
@@ -181,7 +183,8 @@ class Feed:
         found: set[TopicPartition] = set()
         for topic in wish.topics:
             wire, numbers = self._settings.kafka_prefix + topic.name, list(range(self._counts[topic]))
-            wanted = numbers if wish.key is None else [partition_of(wish.key, len(numbers))]
+            key = wish.key_in(topic)
+            wanted = numbers if key is None else [partition_of(key, len(numbers))]
             found |= {TopicPartition(wire, number) for number in wanted}
         return frozenset(found)
 

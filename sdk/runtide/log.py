@@ -13,19 +13,25 @@ from datetime import datetime
 from typing import Protocol
 
 from runtide_schemas.message import Message
-from runtide_schemas.topics import Topic
+from runtide_schemas.topics import ACTIVITIES, Topic
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """What a follower wants: some topics, one key of them (None: all), from a time on (None: all that is retained)."""
+    """What a follower wants: some topics, one key of them (None: all), from a time on (None: all that is retained).
+    `tenant`: the key in `activities.v1`, where answers lie to commands that became nothing.
+    """
 
     topics: tuple[Topic, ...]
     key: bytes | None
     since: datetime | None
+    tenant: bytes | None = None
+
+    def key_in(self, topic: Topic) -> bytes | None:
+        return self.tenant if topic is ACTIVITIES and self.tenant is not None else self.key
 
     def wants(self, topic: Topic, key: bytes | None) -> bool:
-        return topic in self.topics and (self.key is None or self.key == key)
+        return topic in self.topics and self.key_in(topic) in (None, key)
 
 
 @dataclass(eq=False, slots=True)

@@ -15,11 +15,12 @@ from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import to_json
+from runtide_schemas.activities import ActivityRecorded
 from runtide_schemas.commands import SubmitRun
 from runtide_schemas.message import Message
 from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.runs import RunProgressed, RunStatusChanged
-from runtide_schemas.topics import REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS
+from runtide_schemas.topics import ACTIVITIES, REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS, Topic
 from runtide_schemas.vocabulary import Code, RequestStatus, RunStatus
 
 from runtide import errors
@@ -34,7 +35,8 @@ CLOCK_MARGIN = timedelta(minutes=2)
 IDLE_SECONDS = 15.0
 POLL_SECONDS = 0.5
 M = TypeVar("M", bound=Message)
-_FOLLOWED = (REQUESTS_STATUS, RUNS_STATUS, RUNS_PROGRESS)
+_UNPROVEN = frozenset({Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.TENANT_MISMATCH})
+_FOLLOWED: tuple[Topic, ...] = (REQUESTS_STATUS, RUNS_STATUS, RUNS_PROGRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ class Run:
         self._following = following = Following(self.id)
         async with aclosing(self._messages()) as messages:
             async for message in messages:
+                if isinstance(message, ActivityRecorded):
+                    self._refuse_unproven(message)
+                    continue
                 if isinstance(message, RequestStatusChanged):
                     self._refuse_conflict(message)
                 for update in following.apply(message):
@@ -143,7 +148,7 @@ class Run:
                 shown = f"{error.type}: {error.message}" if error else said
                 raise errors.RunFailed(f"run {self.id} failed: {shown}", snapshot, error=error)
 
-    async def _messages(self) -> AsyncGenerator[Followed, None]:
+    async def _messages(self) -> AsyncGenerator[Followed | ActivityRecorded, None]:
         """Everything about this id: first what is there already, then what comes. Some of it twice."""
         if not self._client.has_kafka:
             async with aclosing(self._polled()) as polled:
@@ -157,7 +162,7 @@ class Run:
             while True:
                 next_message = await follower.next(IDLE_SECONDS)
                 if next_message is not None:
-                    yield cast("Followed", next_message)
+                    yield cast("Followed | ActivityRecorded", next_message)
                 else:
                     for message in await self._caught_up() or []:
                         yield message
@@ -165,8 +170,10 @@ class Run:
     async def _join(self, stack: AsyncExitStack) -> tuple[Follower, list[Followed]]:
         """Follow first, then fetch the snapshot: nothing falls in between. No snapshot: read all that is retained."""
         since = (self._since or datetime.now(UTC)) - CLOCK_MARGIN
-        key = str(self.id).encode()
-        follower = await stack.enter_async_context(self._client.log.follow(Follow(_FOLLOWED, key, since)))
+        key, topics, tenant = str(self.id).encode(), _FOLLOWED, self._client.tenant.encode()
+        if self._asked is not None:
+            topics = (*_FOLLOWED, ACTIVITIES)  # a command without a token that holds is answered there alone
+        follower = await stack.enter_async_context(self._client.log.follow(Follow(topics, key, since, tenant)))
         if self._since is not None:
             return follower, []
         caught_up = await self._caught_up()
@@ -198,6 +205,13 @@ class Run:
             return None
         read = (snapshot_in(RunStatusChanged, run), snapshot_in(RequestStatusChanged, request))
         return [snapshot for snapshot in read if snapshot is not None]
+
+    def _refuse_unproven(self, activity: ActivityRecorded) -> None:
+        """What we sent became nothing: it carried no token that holds. Raises: Unauthorized."""
+        ours = self._asked is not None and activity.payload.get("command_id") == self._asked.command_id
+        code, said = activity.payload.get("code"), activity.payload.get("message")
+        if ours and activity.action == "command.refused" and code in _UNPROVEN and self._following.request is None:
+            raise errors.Unauthorized(f"{code}: {said}; check RUNTIDE_TOKEN and ask again", status=0, code=code)
 
     def _refuse_conflict(self, request: RequestStatusChanged) -> None:
         """The same command id with another body changes nothing, so what we follow is not what we asked for."""

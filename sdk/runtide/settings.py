@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runtide_schemas.message import Message
 from runtide_schemas.vocabulary import TENANT_PATTERN, is_tenant
 
 from runtide.errors import ConfigurationError
@@ -68,6 +69,10 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not is_tenant(self.tenant):
             raise ConfigurationError(f"the tenant is {self.tenant!r}, allowed is {TENANT_PATTERN[1:-1]}")
+
+    def token_for(self, message: Message) -> str | None:
+        """What a message on Kafka carries: our token, where it speaks for the message's tenant."""
+        return self.token if claims_of(self.token).get("tenant") == getattr(message, "tenant", None) else None
 
     @property
     def brokers(self) -> list[str]:

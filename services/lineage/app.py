@@ -35,7 +35,7 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         store=partial(LineageStore, mirror=Mirror()),
         metadata=tables.metadata,
         consumers=[
-            Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands),
+            Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands, refuser=handlers.refuse_unproven),
             Consumes(RUNS_STATUS, handlers.on_runs_status),
             Consumes(
                 REQUESTS_STATUS,

@@ -28,6 +28,7 @@ from services.lineage.schedule_store import flow_of
 from services.lineage.store import LineageStore
 from shared.messaging.consumer import Handler
 from shared.messaging.decode import Received
+from shared.messaging.door import Unproven, refusal
 from shared.messaging.due import Due
 from shared.messaging.work import Work
 
@@ -51,6 +52,21 @@ async def on_instances_commands(batch: Sequence[Received[Any]], work: LineageWor
     for activity_id in sorted(await work.store.newly_refused(refused, now=work.now)):
         received, rejected = refused[activity_id]
         work.publish(translation.refused_activity(received, rejected, now=work.now), cause=received)
+
+
+async def refuse_unproven(batch: Sequence[Unproven], work: LineageWork) -> None:
+    """Answered once; what was heard before, under a key that has gone since, was heard."""
+    changes = await _load((one.received.message.tenant for one in batch), work)
+    answers = {}
+    for one in batch:
+        change, message = changes[one.received.message.tenant], one.received.message
+        if not (await superseding.was_heard(change, one.received, work) or wiring.was_heard(change, one.received)):
+            about, command_id = str(wiring.about(message)), message.command_id
+            answer = refusal(one, about=about, of="instance", command_id=command_id, now=work.now)
+            answers[answer.activity_id] = answer, one.received
+    for activity_id in sorted(await work.store.newly_refused(answers, now=work.now)):
+        answer, received = answers[activity_id]
+        work.publish(answer, cause=received)
 
 
 async def register(

@@ -60,6 +60,15 @@ async def hear_all(
     return refused
 
 
+async def was_heard(change: Change, received: Received[Any], work: Work[LineageStore]) -> bool:
+    """Whether this command is one that has declared a restatement."""
+    command = received.message
+    if not isinstance(command, wire.SupersedeVersions):
+        return False
+    restatement_id = restatement_id_of(change.world.tenant, command.command_id or received.id)
+    return await work.store.restatements.one(change.world.tenant, restatement_id) is not None
+
+
 async def hear(
     change: Change, command: wire.SupersedeVersions, work: Work[LineageStore], *, command_id: str, at: datetime
 ) -> Restatement | Rejected:

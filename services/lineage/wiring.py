@@ -32,17 +32,28 @@ def about(command: wire.InstanceCommand) -> UUID:
 def hear(change: Change, received: Received[Any], owners: Mapping[UUID, str], *, now: datetime) -> Rejected | None:
     """Apply one command of the log, unless it was applied before. The answer is why it was not, if it can not be."""
     command, record = received.message, received.record
-    heard = Heard(record.partition, record.offset, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
+    if was_heard(change, received):
+        return None
+    heard = _heard(received)
     known = change.world.instances.get(about(command))
     before = known.heard if known is not None else ()
-    if any(one.covers(heard) for one in before):
-        return None
     instance = applied(change.world, command, owners, at=min(received.at, now))
     if isinstance(instance, Rejected):
         return instance
     take(change, command, replace(instance, heard=heard.added_to(before)), ref=record.position)
     change.because[instance.instance_id] = received
     return None
+
+
+def was_heard(change: Change, received: Received[Any]) -> bool:
+    """Whether this very record, or a later one about the instance, was applied before."""
+    known = change.world.instances.get(about(received.message))
+    return known is not None and any(one.covers(_heard(received)) for one in known.heard)
+
+
+def _heard(received: Received[Any]) -> Heard:
+    record = received.record
+    return Heard(record.partition, record.offset, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC))
 
 
 def applied(

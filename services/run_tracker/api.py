@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import RedirectResponse
-from runtide_schemas.vocabulary import Code, RunStatus, RunType, instance_id_of
+from runtide_schemas.vocabulary import Code, RunStatus, RunType, instance_id_of, version_id_of
 
 from services.run_tracker.reading import Reading
 from services.run_tracker.settings import own
@@ -15,6 +15,7 @@ from shared.object_store import S3ObjectStore
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 Reader = Annotated[Caller, Depends(requires("runs:read"))]
+ReaderOrRun = Annotated[Caller, Depends(requires("runs:read", by_runs=True))]
 
 
 @router.get("")
@@ -35,7 +36,7 @@ async def list_runs(
 
 
 @router.get("/{run_id}")
-async def show_run(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+async def show_run(ctx: Ctx, caller: ReaderOrRun, run_id: UUID) -> dict[str, Any]:
     """The whole run, with the typed metrics of its type."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
@@ -46,7 +47,7 @@ async def show_run(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
 
 
 @router.get("/{run_id}/history")
-async def show_history(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+async def show_history(ctx: Ctx, caller: ReaderOrRun, run_id: UUID) -> dict[str, Any]:
     """Each state that Prefect had it in, each word of its request, and what the clock brought."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
@@ -57,7 +58,7 @@ async def show_history(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]
 
 
 @router.get("/{run_id}/artifacts")
-async def list_artifacts(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
+async def list_artifacts(ctx: Ctx, caller: ReaderOrRun, run_id: UUID) -> dict[str, Any]:
     """Of every attempt, the newest first."""
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
@@ -68,7 +69,7 @@ async def list_artifacts(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, An
 
 @router.get("/{run_id}/artifacts/{name}", response_class=RedirectResponse, status_code=307)
 async def download_artifact(
-    ctx: Ctx, caller: Reader, run_id: UUID, name: str, attempt: Annotated[int | None, Query(ge=1)] = None
+    ctx: Ctx, caller: ReaderOrRun, run_id: UUID, name: str, attempt: Annotated[int | None, Query(ge=1)] = None
 ) -> RedirectResponse:
     """To a link that holds for a few minutes; of the newest attempt that has it, unless one is named."""
     settings = own(ctx.settings)
@@ -86,8 +87,12 @@ async def download_artifact(
 
 
 async def run_of(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> dict[str, Any]:
-    """The run, of the caller's tenant. Raises: Problem 404, which tells a request without a run apart."""
+    """The run, of the caller's tenant; for a run itself it, or one whose version it reads. Raises: Problem 404, which
+    tells a request without a run apart.
+    """
     run = await reading.run(caller.tenant, run_id)
+    if caller.run_id is not None and not await _is_for(caller.run_id, run, reading, caller):
+        raise not_found("run", run_id)
     if run is not None:
         return run
     status = await reading.is_request(caller.tenant, run_id)
@@ -99,3 +104,11 @@ async def run_of(reading: Reading, ctx: Ctx, caller: Caller, run_id: UUID) -> di
         f"{run_id} is a request with status {status}; no run came of it so far",
         request_url=f"{base}/v1/requests/{run_id}", request_status=status,
     )  # fmt: skip
+
+
+async def _is_for(reader_id: UUID, run: dict[str, Any] | None, reading: Reading, caller: Caller) -> bool:
+    if run is None or run["run_id"] == reader_id:
+        return run is not None
+    reader = await reading.run(caller.tenant, reader_id)
+    read = {str(one.get("version_id")) for one in reader["input_versions"].values()} if reader else set()
+    return any(str(version_id_of(run["run_id"], attempt)) in read for attempt in range(1, run["attempt"] + 1))

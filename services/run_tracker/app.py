@@ -40,7 +40,7 @@ def build(settings: RunTrackerSettings) -> Service[RunTrackerStore]:
             Consumes(REQUESTS_STATUS, handlers.on_requests_status),
             Consumes(INSTANCES_STATUS, handlers.on_instances_status),
             Consumes(PREFECT_FLOW_RUN_STATES, handlers.on_flow_run_states, as_structs=True, saves_at_once=2),
-            Consumes(RUNS_REPORTS, handlers.on_runs_reports),
+            Consumes(RUNS_REPORTS, handlers.on_runs_reports, refuser=handlers.refuse_unproven_reports),
         ],
         due={
             telling.SEAL: handlers.on_seals_due,

@@ -23,6 +23,7 @@ from services.run_tracker.telling import LINK, Tracking, record_escalation, tell
 from services.run_tracker.upkeep import Mark, Upkeep
 from shared.errors import InvalidMessage
 from shared.messaging.decode import Received
+from shared.messaging.door import Unproven, refusal
 from shared.messaging.due import Due
 
 DRIFT = Counter("runtide_run_tracker_drift_total", "Flow run states that the sweep saw and the bridge had not")
@@ -140,6 +141,22 @@ async def on_runs_reports(batch: Sequence[Received[Report]], work: Tracking) -> 
     progressed = reporting.take_progress_in(progress, causes, following)
     await following.save()
     await work.store.save_progress([run for run in progressed if run.run_id not in following.whole])
+
+
+async def refuse_unproven_reports(batch: Sequence[Unproven], work: Tracking) -> None:
+    """One answer per run, kind and batch; none for progress, nor for what was stored under a key that is gone."""
+    stored = await work.store.load_reports({one.received.message.run_id for one in batch})
+    known = {(row.run_id, row.tenant, row.attempt, row.n) for rows in stored.values() for row in rows}
+    answered: set[tuple[UUID, str]] = set()
+    for one in batch:
+        message = one.received.message
+        row = reports.to_store(one.received, 1)
+        told = (message.run_id, message.type) in answered or isinstance(message, ProgressReported)
+        REPORTS.labels("unproven").inc()
+        if not told and (row.run_id, row.tenant, row.attempt, row.n) not in known:
+            answered.add((message.run_id, message.type))
+            answer = refusal(one, about=str(message.run_id), of="run", command_id=one.received.id, now=work.now)
+            work.publish(answer, cause=one.received)
 
 
 # -- the clock ---------------------------------------------------------------------------------------------------------

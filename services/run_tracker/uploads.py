@@ -17,11 +17,11 @@ from services.run_tracker.reading import Reading
 from services.run_tracker.reports import LOGS_BUCKET
 from services.run_tracker.settings import own
 from shared.auth import Caller
-from shared.http import Ctx, Problem, requires
+from shared.http import Ctx, Problem, not_found, requires
 from shared.object_store import S3ObjectStore
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
-Flow = Annotated[Caller, Depends(requires("runs:report"))]
+Flow = Annotated[Caller, Depends(requires("runs:report", by_runs=True))]
 
 
 class Upload(BaseModel):
@@ -49,6 +49,8 @@ async def upload(ctx: Ctx, caller: Flow, run_id: UUID, wanted: Upload) -> Upload
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
         run = await run_of(reading, ctx, caller, run_id)
+        if caller.run_id not in (None, run_id):
+            raise not_found("run", run_id)  # it may read its inputs, and put nothing beside them
         attempt = wanted.attempt or max(1, run["attempt"])
         sealed = wanted.kind == "artifact" and await reading.is_sealed(run_id, attempt)
     if problem := refused_upload(attempt, run["attempt"], sealed):

@@ -18,7 +18,7 @@ def build(settings: SubmissionSettings) -> Service[SubmissionStore]:
         store=SubmissionStore,
         metadata=tables.metadata,
         consumers=[
-            Consumes(RUNS_COMMANDS, handlers.on_runs_commands),
+            Consumes(RUNS_COMMANDS, handlers.on_runs_commands, refuser=handlers.refuse_unproven),
             Consumes(REQUESTS_DECISIONS, handlers.on_requests_decisions),
         ],
         workers=[Worker("launcher", launcher.run), Worker("retention", retention.run)],

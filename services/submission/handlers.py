@@ -16,6 +16,7 @@ from services.submission.domain.request import Asked, Nothing, Refusal, Request
 from services.submission.store import Key, SubmissionStore
 from shared.errors import InvalidMessage
 from shared.messaging.decode import Received
+from shared.messaging.door import Unproven, refusal
 from shared.messaging.work import Work
 
 Submission = SubmitRun | InvalidSubmission
@@ -58,6 +59,20 @@ async def on_requests_decisions(batch: Sequence[Received[Decision]], work: Work[
             if after.seq > 0:
                 announce(after, work, cause=received)
     await save(changed, work)
+
+
+async def refuse_unproven(batch: Sequence[Unproven], work: Work[SubmissionStore]) -> None:
+    """Answered, and no request is made of it: its id stays free. A submission that was taken before, under a key that
+    has gone since, was taken.
+    """
+    keys = [_key(one.received) for one in batch]
+    known = await work.store.load(keys)
+    for one, key in zip(batch, keys, strict=True):
+        message, held = one.received.message, known.get(key)
+        if held is None or held.digest is None or getattr(message, "digest", None) != held.digest:
+            command_id = message.command_id or one.received.id
+            answer = refusal(one, about=str(key[1]), of="request", command_id=command_id, now=work.now)
+            work.publish(answer, cause=one.received)
 
 
 async def save(changed: Mapping[Key, Request], work: Work[SubmissionStore]) -> None:

@@ -11,16 +11,18 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from runtide_schemas.vocabulary import Code
 
 from services.submission.announcing import announce
 from services.submission.domain import request as requests
-from services.submission.domain.admission import Candidate, Rejected, fair_share, parameters_for
+from services.submission.domain.admission import TOKEN_PARAMETER, Candidate, Rejected, fair_share, parameters_for
 from services.submission.domain.request import Nothing, Request
 from services.submission.settings import SubmissionSettings
 from services.submission.store import Key, SubmissionStore
+from shared.auth import RUN_SCOPES, mint
 from shared.errors import DeploymentNotFound, OrchestratorUnavailable, ParametersRejected
 from shared.messaging.failure import reason_of
 from shared.prefect import Deployment, PrefectClient
@@ -28,6 +30,7 @@ from shared.service import Context
 
 POLL_SECONDS = 0.5
 LOOK_AT = 500
+TOKEN_VARIABLE = "RUNTIDE_RUN_TOKEN"
 Outcome = Any
 
 
@@ -124,16 +127,33 @@ class Launcher:
     async def _create(self, request: Request, name: str) -> Any:
         deployment = await self._deployment(name)
         takes = deployment.takes() if deployment.parameter_openapi_schema else None
+        token = self._token(request)
         parameters = parameters_for(
-            takes, request.parameters, run_id=request.run_id, mode=request.mode, deployment=name
+            takes, request.parameters, run_id=request.run_id, mode=request.mode, deployment=name, token=token
         )
         if isinstance(parameters, Rejected):
             raise ParametersRejected(parameters.message)
+        by_environment = token is not None and TOKEN_PARAMETER not in parameters and self._asks_for_tokens
         created = await self._prefect.create_flow_run(
             deployment.id, parameters=parameters, idempotency_key=str(request.run_id),
             tags=[f"run:{request.run_id}", f"tenant:{request.tenant}"],
+            job_variables={"env": {TOKEN_VARIABLE: token}} if by_environment else None,
         )  # fmt: skip
         return created.id
+
+    @property
+    def _asks_for_tokens(self) -> bool:
+        return self._settings.commands.auth == "token"
+
+    def _token(self, request: Request) -> str | None:
+        """The run's own, made for this call and kept nowhere here; None where the issuer alone signs."""
+        auth = self._settings.auth
+        if not auth.keys():
+            return None
+        return mint(
+            auth, tenant=request.tenant, actor=f"run:{request.run_id}", scopes=RUN_SCOPES, run_id=request.run_id,
+            valid=timedelta(hours=self._settings.run_token_hours), now=self._ctx.clock(),
+        )  # fmt: skip
 
     async def _deployment(self, name: str) -> Deployment:
         at, known = self._deployments.get(name, (0.0, None))

@@ -19,3 +19,4 @@ class SubmissionSettings(ServiceSettings):
     launches_at_once: int = Field(16, ge=1, description="calls to Prefect at once, of all deployments")
     launch_lease_seconds: float = Field(60.0, description="how long a launch belongs to one process")
     deployment_cache_seconds: float = Field(10.0, description="how long a deployment's schema is believed")
+    run_token_hours: float = Field(72.0, gt=0, description="how long a run's own token holds, from its launch on")

@@ -24,6 +24,7 @@ from shared.logs import Log
 from shared.messaging import dead_letters, offsets
 from shared.messaging.backoff import Backoff
 from shared.messaging.decode import Bad, Received, Record, decode
+from shared.messaging.door import Door, Unproven
 from shared.messaging.failure import reason_of, verdict
 from shared.messaging.offsets import Span
 from shared.messaging.structs import reader_of
@@ -31,6 +32,7 @@ from shared.messaging.work import Work
 
 S = TypeVar("S")
 Handler = Callable[[Sequence[Received[Any]], Work[S]], Awaitable[None]]
+Refuser = Callable[[Sequence[Unproven], Work[S]], Awaitable[None]]
 Decoded = Received[Any] | Bad
 ALERT_AFTER_SECONDS = 60
 
@@ -47,6 +49,7 @@ class Consumes(Generic[S]):
 
     `as_structs`: the handler only reads its messages' attributes, so that they need not be models (docs/adr/0008).
     `saves_at_once`: how many batches may be saved at the same time; of one partition never more than one.
+    `refuser`: answers what comes through an open door without a token that holds; each open door has one.
     """
 
     topic: Topic
@@ -54,6 +57,7 @@ class Consumes(Generic[S]):
     before: Callable[[Any], Precondition] | None = None
     as_structs: bool = False
     saves_at_once: int = 1
+    refuser: Refuser[S] | None = None
 
     def group(self, service: str) -> str:
         """The consumer's name in every table, and its group in Kafka (behind the cluster's prefix)."""
@@ -75,8 +79,12 @@ class BatchConsumer(Generic[S]):
         log: Log,
         topic_prefix: str = "",
         overlap: bool = True,
+        door: Door | None = None,
     ) -> None:
-        self.topic, self.handler = consumes.topic, consumes.handler
+        self.topic, self._handler = consumes.topic, consumes.handler
+        self._refuser, self._door = consumes.refuser, door
+        if door is not None and self._refuser is None:
+            raise TypeError(f"{self.topic.name} is kept by tokens: say who answers what is not proven (refuser)")
         self.name = consumes.group(service)
         self._read = reader_of(consumes.topic) if consumes.as_structs else None
         self.engine, self.store, self.clock = engine, store, clock
@@ -152,6 +160,7 @@ class BatchConsumer(Generic[S]):
                 decoded = await self._ready(decoded, self.precondition)
                 if not decoded:
                     return
+            await self.learn(decoded)
             await self._refuse_lost(decoded)
             await self._save_or_bisect(decoded)
         except DataLost as error:
@@ -229,7 +238,24 @@ class BatchConsumer(Generic[S]):
             for item in bad:
                 self.log.warning("dead letter", position=item.record.position, reason=item.reason)
         if received:
-            await self.handler(received, work)
+            await self.handle(received, work)
+
+    async def handle(self, received: Sequence[Received[Any]], work: Work[S]) -> None:
+        """What the messages do, in the caller's transaction; those without a token that holds are only answered."""
+        if self._door is None:
+            await self._handler(received, work)
+            return
+        believed, unproven = self._door.judge(received)
+        if unproven and self._refuser is not None:  # first, so that it sees what was taken before, and nothing later
+            telemetry.UNPROVEN.labels(self.name).inc(len(unproven))
+            await self._refuser(unproven, work)
+        if believed:
+            await self._handler(believed, work)
+
+    async def learn(self, received: Sequence[Decoded]) -> None:
+        """Before the transaction: have the keys that these name. Raises: KeysUnavailable."""
+        if self._door is not None:
+            await self._door.learn(received)
 
     async def _refuse_lost(self, decoded: Sequence[Decoded]) -> None:
         """Stop a partition when Kafka no longer holds what comes next (it then silently begins anew further on).

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from shared import telemetry
 from shared.logs import Log
 from shared.messaging.backoff import Backoff
+from shared.messaging.door import HEADER
 from shared.messaging.failure import reason_of
 
 BATCH = 2000
@@ -43,9 +44,11 @@ class Relay:
         producer: Callable[[], AIOKafkaProducer],
         topic_prefix: str,
         log: Log,
+        token: Callable[[str, bytes], str | None] = lambda topic, payload: None,
     ) -> None:
+        """`token`: what to carry on this topic with this payload; asked at each send, so that it never waits."""
         self._schema, self._connect, self._producer, self._prefix = schema, connect, producer, topic_prefix
-        self._log = log.bind(worker="relay")
+        self._log, self._token = log.bind(worker="relay"), token
         self._woken = asyncio.Event()
         self.leading = False
 
@@ -99,7 +102,7 @@ class Relay:
                 self._prefix + row["topic"],
                 row["payload"],
                 key=row["key"],
-                headers=[(name, value.encode()) for name, value in _decode(row["headers"]).items()],
+                headers=self._headers(row),
             )
             for row in rows
         ]
@@ -115,6 +118,11 @@ class Relay:
         if failed:
             raise failed[0]
         return len(sent)
+
+    def _headers(self, row: Any) -> list[tuple[str, bytes]]:
+        headers = [(name, value.encode()) for name, value in _decode(row["headers"]).items()]
+        token = self._token(row["topic"], row["payload"])
+        return [*headers, (HEADER, f"Bearer {token}".encode())] if token is not None else headers
 
 
 async def _quietly(stopping: Any) -> None:

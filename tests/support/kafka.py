@@ -50,17 +50,20 @@ class Kafka:
             await admin.close()
 
     async def send(
-        self, topic: str, value: object, *, key: bytes | None = None, headers: Sequence[tuple[str | bytes, bytes]] = ()
-    ) -> str:
+        self, topic: str, value: object, *, key: bytes | None = None,
+        headers: Sequence[tuple[str | bytes, bytes]] = (), timestamp_ms: int | None = None,
+    ) -> str:  # fmt: skip
         """Send JSON (or bytes as they are, or None); answers `topic:partition:offset`, as the acknowledgement says.
 
-        A header name may be bytes, as a client in another language may send it.
+        A header name may be bytes, as a client in another language may send it. `timestamp_ms`: what it claims.
         """
         assert self._producer is not None
         raw = value if value is None or isinstance(value, bytes) else json.dumps(value).encode()
         if any(isinstance(name, bytes) for name, _ in headers):
             return await self._send_raw_names(topic, raw, key, headers)
-        sent = await self._producer.send_and_wait(self.prefix + topic, raw, key=key, headers=list(headers))
+        sent = await self._producer.send_and_wait(
+            self.prefix + topic, raw, key=key, headers=list(headers), timestamp_ms=timestamp_ms
+        )
         return f"{topic}:{sent.partition}:{sent.offset}"
 
     async def _send_raw_names(

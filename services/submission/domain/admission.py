@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+TOKEN_PARAMETER = "runtide_token"
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -17,20 +19,23 @@ class Rejected:
 
 
 def parameters_for(
-    takes: Collection[str] | None, asked: Mapping[str, Any], *, run_id: UUID, mode: str | None, deployment: str
-) -> Mapping[str, Any] | Rejected:
-    """The asked parameters, with `run_id` and `mode` where the flow names them.
+    takes: Collection[str] | None, asked: Mapping[str, Any], *, run_id: UUID, mode: str | None, deployment: str,
+    token: str | None = None,
+) -> Mapping[str, Any] | Rejected:  # fmt: skip
+    """The asked parameters, with `run_id`, `mode` and the run's own `token` where the flow names them.
 
     `takes`: the names in the deployment's parameter schema; None when it has none, and then nothing is judged.
     Prefect fails a flow, after it started, on a parameter that it does not take; so it is refused here.
     """
+    if TOKEN_PARAMETER in asked:
+        return Rejected(f"{TOKEN_PARAMETER} is given at the launch; parameters are seen by the whole tenant")
     if takes is None:
         return dict(asked)
     unknown = sorted(set(asked) - set(takes))
     if unknown:
-        allowed = ", ".join(sorted(set(takes) - {"run_id", "mode"})) or "none"
+        allowed = ", ".join(sorted(set(takes) - {"run_id", "mode", TOKEN_PARAMETER})) or "none"
         return Rejected(f"{deployment} does not take {', '.join(unknown)}; it takes: {allowed}")
-    added = {"run_id": str(run_id), "mode": mode}
+    added = {"run_id": str(run_id), "mode": mode, TOKEN_PARAMETER: token}
     return {**{name: value for name, value in added.items() if name in takes and value is not None}, **asked}
 
 

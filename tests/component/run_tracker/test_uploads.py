@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import httpx
 import pytest
 from runtide._reporting_artifacts import ArtifactNotStored
 from runtide.flow import report_run
+from runtide_schemas.vocabulary import version_id_of
 
-from shared.auth import mint
+from shared.auth import RUN_SCOPES, mint
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World
 
@@ -32,19 +34,23 @@ async def tracker(world: World) -> AsyncIterator[ServiceHarness]:
 async def run_id(world: World, tracker: ServiceHarness) -> str:
     """A run that was launched a moment ago."""
     run_id = str(uuid.uuid4())
-    request = {
-        "type": "request.status_changed", "tenant": world.env["RUNTIDE_TENANT"], "run_id": run_id, "command_id": run_id,
-        "instance_id": str(uuid.uuid4()), "instance_name": "prices", "run_type": "PipelineRun",
-        "flow_kind": "refresh", "mode": "incremental", "deployment": "f/d", "status": "launched",
-        "orchestrator_run_id": str(uuid.uuid4()), "seq": 3, "occurred_at": AT,
-    }  # fmt: skip
-    await world.kafka.send("requests.status.v1", request, key=run_id.encode())
+    await launched(world, run_id)
 
     async def known() -> bool:
         return (await tracker.http.get(f"/v1/runs/{run_id}")).status_code == 200
 
     await eventually(known, what="the run")
     return run_id
+
+
+async def launched(world: World, run_id: str, **more: Any) -> None:
+    request = {
+        "type": "request.status_changed", "tenant": world.env["RUNTIDE_TENANT"], "run_id": run_id, "command_id": run_id,
+        "instance_id": str(uuid.uuid4()), "instance_name": "prices", "run_type": "PipelineRun",
+        "flow_kind": "refresh", "mode": "incremental", "deployment": "f/d", "status": "launched",
+        "orchestrator_run_id": str(uuid.uuid4()), "seq": 3, "occurred_at": AT, **more,
+    }  # fmt: skip
+    await world.kafka.send("requests.status.v1", request, key=run_id.encode())
 
 
 async def ask(tracker: ServiceHarness, run_id: str, token: str | None = None, **wanted: Any) -> httpx.Response:
@@ -149,6 +155,36 @@ async def test_another_tenants_run_has_no_addresses(world: World, tracker: Servi
     assert [(a.status_code, a.json()["code"]) for a in (foreign, unknown)] == [(404, "NOT_FOUND")] * 2
 
 
+async def test_a_runs_own_token_reads_it_and_what_it_reads_and_opens_nothing_else(
+    world: World, tracker: ServiceHarness, run_id: str
+) -> None:
+    reader, stranger = str(uuid.uuid4()), str(uuid.uuid4())
+    version = {
+        "instance_id": str(uuid.uuid4()),
+        "flow_kind": "refresh",
+        "basis": "admitted",
+        "version_id": str(version_id_of(UUID(run_id), 1)),
+    }
+    await launched(world, reader, input_versions={"prices": version})
+    await launched(world, stranger)
+    await answers(tracker, stranger, 200)
+    await answers(tracker, reader, 200)
+    own = {"Authorization": f"Bearer {_token(tracker, RUN_SCOPES, run_id=UUID(reader))}"}
+
+    async def status(path: str, method: str = "GET", **more: Any) -> int:
+        return (await tracker.http.request(method, path, headers=own, **more)).status_code
+
+    assert await status(f"/v1/runs/{reader}") == 200
+    assert await status(f"/v1/runs/{run_id}/artifacts") == 200  # whose version it reads
+    foreign, unknown = [await tracker.http.get(f"/v1/runs/{one}", headers=own) for one in (stranger, uuid.uuid4())]
+    assert (foreign.status_code, foreign.json()["code"]) == (unknown.status_code, unknown.json()["code"])
+    assert foreign.status_code == 404
+    assert await status(f"/v1/runs/{reader}/uploads", "POST", json={"name": "x"}) == 200
+    for other in (run_id, stranger):
+        assert await status(f"/v1/runs/{other}/uploads", "POST", json={"name": "x"}) == 404
+    assert [await status(path) for path in ("/v1/runs", "/v1/ops/consumers")] == [403, 403]
+
+
 async def test_an_attempt_that_is_over_puts_nothing_more(world: World, tracker: ServiceHarness, run_id: str) -> None:
     assert (await ask(tracker, run_id, attempt=1)).status_code == 200
     await tell(world, run_id, "run.metrics_reported", 2, metrics={})
@@ -165,8 +201,6 @@ async def test_sealed_outputs_take_no_artifact_but_a_traceback(
     assert (await ask(tracker, run_id, kind="traceback")).json()["ref"] == f"s3://logs/{run_id}/x.json"
 
 
-def _token(tracker: ServiceHarness, scopes: tuple[str, ...]) -> str:
-    settings = tracker.running.service.settings.auth
-    return mint(
-        settings, tenant=tracker.world.env["RUNTIDE_TENANT"], actor="flow", scopes=scopes, valid=timedelta(hours=1)
-    )
+def _token(tracker: ServiceHarness, scopes: tuple[str, ...], run_id: UUID | None = None) -> str:
+    settings, tenant = tracker.running.service.settings.auth, tracker.world.env["RUNTIDE_TENANT"]
+    return mint(settings, tenant=tenant, actor="flow", scopes=scopes, valid=timedelta(hours=1), run_id=run_id)

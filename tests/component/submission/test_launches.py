@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from runtide_schemas.vocabulary import RequestStatus
 
+from services.submission.launcher import Launcher
 from services.submission.store import SubmissionStore
+from shared.auth import verify
 from shared.prefect import PrefectClient
 from tests.component.submission.conftest import Prefect, Submission
 from tests.support.eventually import eventually
@@ -50,6 +52,32 @@ async def test_run_id_and_mode_go_only_to_a_flow_that_names_them(submission: Sub
     await submission.until(run_id, "launched")
     [flow_run] = await prefect.flow_runs(run_id)
     assert flow_run["parameters"] == {}
+
+
+async def test_a_flow_that_takes_it_gets_a_token_of_its_own_that_nobody_else_sees(
+    submission: Submission, prefect: Prefect
+) -> None:
+    run_id = await admitted(submission, await prefect.deploy("reports", parameters=("runtide_token",)))
+    await submission.until(run_id, "launched")
+    [flow_run] = await prefect.flow_runs(run_id)
+    caller = verify(submission.harness.running.settings.auth, flow_run["parameters"]["runtide_token"])
+    assert (caller.tenant, str(caller.run_id), caller.scopes) == ("acme", run_id, {"runs:report", "runs:read"})
+    assert "runtide_token" not in str(await submission.snapshots(run_id))
+    assert (
+        await submission.harness.rows("select from requests where to_jsonb(requests)::text like '%runtide_token%'")
+        == []
+    )
+
+
+async def test_where_tokens_are_asked_for_other_flows_get_it_in_their_environment(
+    submission: Submission, prefect: Prefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Launcher, "_asks_for_tokens", True)
+    run_id = await admitted(submission, await prefect.deploy("plainly", parameters=()))
+    await submission.until(run_id, "launched")
+    [flow_run] = await prefect.flow_runs(run_id)
+    token = flow_run["job_variables"]["env"]["RUNTIDE_RUN_TOKEN"]
+    assert str(verify(submission.harness.running.settings.auth, token).run_id) == run_id
 
 
 @pytest.fixture

@@ -63,6 +63,12 @@ def test_the_runs_own_token_wins_over_the_tenants():
     assert who(flow_run=flow_run(), RUNTIDE_TENANT="acme", RUNTIDE_TOKEN="tenants").token == "tenants"
 
 
+def test_a_flow_that_takes_no_token_has_its_own_in_its_environment():
+    said = {"RUNTIDE_TENANT": "acme", "RUNTIDE_TOKEN": "tenants", "RUNTIDE_RUN_TOKEN": "own"}
+    assert who(flow_run=flow_run(), **said).token == "own"
+    assert who(flow_run=flow_run(runtide_token="parameter"), **said).token == "parameter"
+
+
 def test_the_environments_token_is_not_shown_for_another_tenant():
     assert who(flow_run=flow_run("tenant:globex"), RUNTIDE_TENANT="acme", RUNTIDE_TOKEN="tenants").token is None
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from runtide.settings import ClientSettings
+from runtide_schemas.activities import ActivityRecorded
 from runtide_schemas.commands import SubmitRun
 from runtide_schemas.instances import FlowSnapshot, InstanceStatusChanged, RegisterInstance, UpstreamSnapshot
 from runtide_schemas.message import Message
@@ -71,6 +72,20 @@ def progress(pct: float, seq: int, run_id: UUID = RUN) -> RunProgressed:
         step="simulate",
         occurred_at=AT,
         seq=seq,
+    )
+
+
+def not_proven(command: Message) -> ActivityRecorded:
+    """The only answer to a command without a token that holds."""
+    assert isinstance(command, SubmitRun)
+    return ActivityRecorded(
+        tenant="acme",
+        activity_id=RUN,
+        resource_type="request",
+        resource_id=str(RUN),
+        action="command.refused",
+        payload={"code": Code.UNAUTHENTICATED, "message": "the token expired", "command_id": command.command_id},
+        occurred_at=AT,
     )
 
 

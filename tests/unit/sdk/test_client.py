@@ -19,7 +19,7 @@ from runtide_schemas.topics import key_of
 from runtide_schemas.vocabulary import Code, FlowKind, instance_id_of, run_id_of
 
 from tests.unit.sdk.memory_log import MemoryLog
-from tests.unit.sdk.stories import AT, RUN, SETTINGS, URLS, completes, progress, refuses, request, run
+from tests.unit.sdk.stories import AT, RUN, SETTINGS, URLS, completes, not_proven, progress, refuses, request, run
 
 Handler = Callable[[httpx.Request], httpx.Response]
 WITH_HTTP = replace(SETTINGS, token="a.b.c", **URLS)
@@ -47,6 +47,20 @@ async def test_the_id_of_a_run_is_known_before_anybody_answers() -> None:
     assert key_of(command) == str(instance_id_of("acme", "momentum")).encode()
     assert json.loads(value)["actor"] == "ana@acme"
     assert log.closed
+
+
+async def test_a_command_without_a_token_that_holds_ends_the_wait_by_name() -> None:
+    async with over_kafka(MemoryLog(lambda command: [not_proven(command)])) as client:
+        asked = await client.submit_run("momentum", "refresh")
+        with pytest.raises(errors.Unauthorized, match=r"UNAUTHENTICATED: the token expired.*RUNTIDE_TOKEN"):
+            await asked.result(timeout_seconds=10)
+
+
+async def test_the_refusal_of_somebody_elses_command_is_not_ours() -> None:
+    other = SubmitRun(tenant="acme", command_id="another", instance="momentum")
+    log = MemoryLog(lambda command: [not_proven(other), *completes(command)])
+    async with over_kafka(log) as client:
+        assert (await (await client.submit_run("momentum", "backtest")).result(10)).status == "completed"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from runtide import settings
 from runtide.errors import ConfigurationError
+from runtide.settings import ClientSettings
+from runtide_schemas.commands import SubmitRun
 
 STACK = """# Written by `make up`.
 export RUNTIDE_TENANT=acme
@@ -84,3 +86,11 @@ def test_a_broken_stack_file_is_named_with_its_line(below: Path) -> None:
     (below / ".runtide" / "stack.env").write_text("A=1\nB='never closed\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"stack\.env:2: No closing quotation"):
         settings.load({}, below)
+
+
+def test_kafka_carries_the_token_for_the_tenant_that_it_speaks_for_alone() -> None:
+    token = f"x.{base64.urlsafe_b64encode(json.dumps({'tenant': 'acme'}).encode()).decode()}.y"
+    settings = ClientSettings(tenant="acme", token=token)
+    assert settings.token_for(SubmitRun(tenant="acme", instance="momentum")) == token
+    assert settings.token_for(SubmitRun(tenant="globex", instance="momentum")) is None
+    assert ClientSettings(tenant="acme").token_for(SubmitRun(tenant="acme", instance="momentum")) is None

@@ -34,6 +34,16 @@ def test_a_parameter_that_the_flow_does_not_take_is_refused_by_name() -> None:
     assert call(set(), {"end": 2}) == Rejected("refresh/prod does not take end; it takes: none")
 
 
+def test_the_runs_own_token_is_given_where_the_flow_takes_it_and_never_asked_for() -> None:
+    def with_token(takes: set[str] | None, asked: Mapping[str, object]) -> object:
+        return parameters_for(takes, asked, run_id=RUN, mode=None, deployment="refresh/prod", token="own")
+
+    assert with_token({"start", "runtide_token"}, {"start": 1}) == {"start": 1, "runtide_token": "own"}
+    assert with_token({"start"}, {"start": 1}) == with_token(None, {"start": 1}) == {"start": 1}
+    for takes in ({"runtide_token"}, None):
+        assert isinstance(with_token(takes, {"runtide_token": "somebody's"}), Rejected)
+
+
 def test_a_deployment_without_a_schema_is_not_judged() -> None:
     assert call(None, {"anything": 1}) == {"anything": 1}
 

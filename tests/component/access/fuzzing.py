@@ -121,5 +121,7 @@ async def told_apart(
 
 
 def _shown(answer: httpx.Response, value: str) -> str:
+    if answer.status_code == 422:  # the form is wrong, and how that is said depends on the letters
+        return f"422 {answer.json()['code']}"
     text = f"{answer.status_code} {answer.text}".replace(value, "<it>")
     return _TOKEN.sub("<token>", _TIME.sub("<time>", _UUID.sub("<id>", text)))

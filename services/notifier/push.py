@@ -29,7 +29,9 @@ from runtide_schemas.topics import Topic
 from services.notifier.routing import Publication, coalesced, route
 from services.notifier.settings import NotifierSettings
 from services.notifier.store import NotifierStore
+from shared import failpoints
 from shared.errors import InvalidMessage, PushUnavailable
+from shared.failpoints import Place
 from shared.messaging import dead_letters
 from shared.messaging.backoff import Backoff
 from shared.messaging.decode import Bad, Received, Record, decode
@@ -123,6 +125,7 @@ class Push:
         ]
         try:
             refused = await self._push(records)
+            failpoints.reached(Place.PUSHED)
             if refused:
                 await self._set_aside(refused)
         except Exception as error:  # noqa: BLE001 the seam to FastStream, which would swallow it

@@ -22,8 +22,10 @@ from services.submission.domain.admission import TOKEN_PARAMETER, Candidate, Rej
 from services.submission.domain.request import Nothing, Request
 from services.submission.settings import SubmissionSettings
 from services.submission.store import Key, SubmissionStore
+from shared import failpoints
 from shared.auth import RUN_SCOPES, mint
 from shared.errors import DeploymentNotFound, OrchestratorUnavailable, ParametersRejected
+from shared.failpoints import Place
 from shared.messaging.failure import reason_of
 from shared.prefect import Deployment, PrefectClient
 from shared.service import Context
@@ -122,6 +124,7 @@ class Launcher:
             await self._wait(key, in_doubt=doubted or error.sent)
         else:
             self._ctx.degrade("prefect", None)
+            failpoints.reached(Place.LAUNCHED)
             await self._store(key, lambda held: requests.launched(held, flow_run_id))
 
     async def _create(self, request: Request, name: str) -> Any:

@@ -17,9 +17,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from runtide_schemas.topics import Topic
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared import telemetry
+from shared import failpoints, telemetry
 from shared.clock import Clock
 from shared.errors import DataLost
+from shared.failpoints import Place
 from shared.logs import Log
 from shared.messaging import dead_letters, offsets
 from shared.messaging.backoff import Backoff
@@ -210,6 +211,7 @@ class BatchConsumer(Generic[S]):
 
     async def _transact(self, decoded: list[Decoded], *, poison: str | None) -> None:
         spans = _spans(decoded)
+        failpoints.reached(Place.BEFORE_TRANSACTION)
         async with self.engine.begin() as conn:
             fenced = await offsets.fence(conn, consumer=self.name, topic=self.topic.name, spans=list(spans.values()))
             strangers = {p: f.stood_at for p, f in fenced.items() if not f.ours}
@@ -217,6 +219,7 @@ class BatchConsumer(Generic[S]):
             work = Work(conn, self.store(conn), now=self.clock(), source=self.source)
             await self._effects(conn, ours, work, poison)
             await work.flush()
+        failpoints.reached(Place.COMMITTED)
         work.committed()
         for partition, span in spans.items():
             if partition not in strangers:

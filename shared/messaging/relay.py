@@ -16,7 +16,8 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from shared import telemetry
+from shared import failpoints, telemetry
+from shared.failpoints import Place
 from shared.logs import Log
 from shared.messaging.backoff import Backoff
 from shared.messaging.door import HEADER
@@ -111,6 +112,7 @@ class Relay:
         sent = [
             row["id"] for row, outcome in zip(rows, outcomes, strict=True) if not isinstance(outcome, BaseException)
         ]
+        failpoints.reached(Place.SENT)
         await connection.execute(_DELETE, sent)
         for row, outcome in zip(rows, outcomes, strict=True):
             if not isinstance(outcome, BaseException):

@@ -143,15 +143,18 @@ def submit(request: Request, asked: Asked) -> Request | Refusal | Nothing:
 
 
 def cancel(request: Request, *, at: datetime, launching: bool, reason: str | None) -> Request | Refusal | Nothing:
-    """What a cancel makes of it. `launching`: somebody is calling Prefect for it right now; that is finished first."""
+    """What a cancel makes of it. `launching`: somebody is calling Prefect for it right now; that is finished first.
+
+    A wish that was taken before is not refused, whatever came of it: it may be the same one, read again.
+    """
     said = f"cancelled: {reason}" if reason else None
     if request.seq == 0:
         return request.moved(RequestStatus.CANCELLED, cancel_requested_at=at, message=said)
+    if request.cancel_requested_at is not None:
+        return Nothing()
     if request.status.is_end:
         return Refusal(Code.TOO_LATE, f"request {request.run_id} is {request.status} already; nothing changes")
     if request.status is RequestStatus.LAUNCHED or launching:
-        if request.cancel_requested_at is not None:
-            return Nothing()
         return request.noted(cancel_requested_at=at, message=said)
     progress = {**request.progress, "next": None} if request.progress else None
     return request.moved(

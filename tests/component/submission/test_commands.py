@@ -162,9 +162,14 @@ async def test_a_cancel_ends_what_is_not_launched_and_comes_too_late_for_an_end(
     request = await submission.until(run_id, "cancelled")
     assert (request["previous_status"], request["message"]) == ("requested", "cancelled: wrong universe")
     assert (await submission.activity(run_id, "request.cancelled"))["payload"]["message"] == request["message"]
-    await submission.cancel(run_id, actor="bob@acme")
-    told = await submission.activity(run_id, "command.refused")
+    ended = await submission.submit()
+    await submission.decide(ended, "skipped", message="ready already")
+    await submission.until(ended, "skipped")
+    for cancelled_or_ended in (run_id, ended):
+        await submission.cancel(cancelled_or_ended, actor="bob@acme")
+    told = await submission.activity(ended, "command.refused")
     assert (told["payload"]["code"], told["payload"]["command"]) == ("TOO_LATE", "run.cancel")
+    await submission.settled()
     assert len(await submission.snapshots(run_id)) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -147,6 +148,12 @@ def test_an_end_is_too_late_to_cancel(status: RequestStatus, launching: bool) ->
     assert refusal.code is Code.TOO_LATE
     assert str(RUN) in refusal.message
     assert status in refusal.message
+
+
+@pytest.mark.parametrize("status", list(RequestStatus))
+def test_a_cancel_that_was_taken_before_is_not_refused_when_it_is_read_again(status: RequestStatus) -> None:
+    taken = replace(in_status(status), cancel_requested_at=NOW)
+    assert requests.cancel(taken, at=NOW, launching=False, reason=None) == Nothing()
 
 
 # -- lineage's answers -----------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ VENV := .venv/bin
 STACKED := $(PYTHON3) -m deploy.$(STACK)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo diamond test up down status logs reset doctor lint format bench docs lock env-services env-dev
+.PHONY: help demo diamond test chaos up down status logs reset doctor lint format bench docs lock env-services env-dev
 
 help: ## what you can do here
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ diamond: up env-services ## a join on three days: it runs exactly once per chang
 
 test: env-dev ## set everything up and pass all tests, level by level, on the real parts
 	@$(VENV)/python -m tests.levels $(LEVELS)
+
+chaos: env-dev ## faults under load on a stack of its own, then every invariant (SEED=1 repeats one, LONG=1: 200 faults)
+	@LONG=$(LONG) SEED=$(SEED) $(VENV)/python -m tests.chaos
 
 up: ## start the whole stack and write .runtide/stack.env (STACK=docker: with compose)
 	@$(STACKED) up

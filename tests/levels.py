@@ -69,8 +69,9 @@ LEVELS = (
     Level("integration", "realtime node, S3", _pytest("tests/integration")),
     Level("e2e", "the whole stack by Kafka, HTTP and WebSocket", _pytest("tests/e2e")),
     Level("browser", "the whole stack in Chromium", _pytest("tests/browser")),
+    Level("chaos", "four services under load and faults of every neighbour", _pytest("tests/chaos")),
 )
-NEEDS_STACK = ("component", "lineage", "integration", "e2e", "browser")
+NEEDS_STACK = ("component", "lineage", "integration", "e2e", "browser", "chaos")
 
 
 @dataclass(frozen=True, slots=True)

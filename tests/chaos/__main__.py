@@ -1,0 +1,45 @@
+"""`make chaos [SEED=…] [LONG=1]`: a chaos run on a stack of its own; the long form is kept in benchmarks/results."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".runtide" / "chaos"
+KEPT = ROOT / "benchmarks" / "results" / "chaos.json"
+os.environ |= {"RUNTIDE_TEST_STATE_DIR": str(STATE), "RUNTIDE_TEST_STACK": "native"}  # read by tests.conftest
+
+from tests.chaos import report  # noqa: E402
+from tests.chaos.storm import LONG, SHORT, Plan, Storm  # noqa: E402
+from tests.conftest import NativeStack  # noqa: E402
+
+
+def main() -> int:
+    long = bool(os.environ.get("LONG"))
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    _native("reset")
+    _native("up", "--only", "infra")
+    try:
+        plan = Plan(seed=seed, **(LONG if long else SHORT))
+        result = asyncio.run(Storm(NativeStack(), STATE, plan, lambda line: print(line, flush=True)).run())
+    finally:
+        _native("down")
+    print("\n".join(report.lines(result)))
+    if long:
+        KEPT.write_text(json.dumps({"plan": asdict(plan), **asdict(result)}, indent=2) + "\n", encoding="utf-8")
+    return 0 if result.holds else 1
+
+
+def _native(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "deploy.native", "--state-dir", str(STATE), *arguments], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

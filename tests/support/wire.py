@@ -113,10 +113,6 @@ class KafkaWire(Wire):
         super().__init__(f"kafka://{bootstrap}")
         self._broker = b"127.0.0.1" + struct.pack(">i", self._target.port or 0)
 
-    @property
-    def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
     async def read_answer(self, source: asyncio.StreamReader) -> bytes:
         """One whole answer."""
         size = await source.readexactly(4)

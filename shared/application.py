@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from asyncpg import InterfaceError, PostgresError
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from shared import health, ops, ops_announce, ops_dead_letters
@@ -32,7 +35,10 @@ def application(context: Context[Any]) -> FastAPI:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_error)
+    # What PostgreSQL's absence looks like, by name: behind one for `Exception` the error goes on to the server, that
+    # logs a traceback for each request of an outage.
+    for kind in (OSError, PoolTimeout, DBAPIError, InterfaceError, PostgresError, Exception):
+        app.add_exception_handler(kind, _on_error)
     for router in (_health, ops.router, ops_announce.router, ops_dead_letters.router, *service.routers):
         app.include_router(router)
     for mount in service.mounts:

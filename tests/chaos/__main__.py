@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import random
 import subprocess
@@ -24,6 +25,7 @@ from tests.conftest import NativeStack  # noqa: E402
 def main() -> int:
     long = bool(os.environ.get("LONG"))
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says ninety times a second that a broker is away
     _native("reset")
     _native("up", "--only", "infra")
     try:

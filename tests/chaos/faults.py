@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.failpoints import VARIABLE, Place
-from tests.chaos.fleet import NEIGHBOURS, SERVICES, Fleet, Member
+from tests.chaos.fleet import NEIGHBOURS, READY_SECONDS, SERVICES, Fleet, Member
 from tests.chaos.looking import Looking
 from tests.chaos.worker import Worker
 from tests.support.eventually import eventually
@@ -105,9 +105,12 @@ async def join_and_leave(scene: Scene, service: str) -> None:
 
 async def die_at(scene: Scene, service: str, place: Place, hits: int) -> None:
     """The process ends itself between an effect and the note of it."""
-    await scene.fleet.members[service, 1].end()
+    await scene.fleet.members[service, 1].kill()
     member = await scene.fleet.start(service, **{VARIABLE: f"{place}:{hits}"})
-    await eventually(lambda: _died(scene, member), within_seconds=90, every_seconds=0.2, what=f"death at {place}")
+    await eventually(
+        lambda: _died(scene, member), within_seconds=READY_SECONDS, every_seconds=0.5,
+        what=f"{service}'s death at {place}",
+    )  # fmt: skip
     assert member.process.returncode == -signal.SIGKILL, f"{service} ended with {member.process.returncode}"
     await scene.fleet.restart(service)
 
@@ -300,7 +303,7 @@ def catalogue() -> list[Fault]:
                 Fault("answers lost", where, partial(lose_answers, service=service, neighbour=neighbour)),
             ]
     for part in ("kafka", "postgres", "prefect", "realtime"):
-        found.append(Fault("kill -9 of a neighbour", part, partial(kill_part, part=part)))
+        found.append(Fault(f"kill -9 of {part}", "the whole stack", partial(kill_part, part=part)))
     found += [Fault("SIGSTOP of a neighbour", "kafka", partial(freeze_part, part="kafka", seconds=7)),
               Fault("SIGSTOP of a neighbour", "prefect", partial(freeze_part, part="prefect", seconds=4))]  # fmt: skip
     for service, table in (("submission", "requests"), ("run_tracker", "runs"), ("lineage", "tenants")):

@@ -23,6 +23,7 @@ TOPICS = (*STATUS, "requests.decisions.v1", "activities.v1", "runs.commands.v1",
 # Plumbing that reading again does move: offsets themselves, how often a letter came, leases and marks of workers.
 UNTOLD_TABLES = {"consumer_offsets", "alembic_version", "sweeps", "cancel_intents"}
 UNTOLD_COLUMNS = {"dead_letters": ("attempts", "last_seen_at")}
+MANY_ROWS = 50_000
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, httpx.HTTPError, TimeoutError)
 
 
@@ -58,6 +59,13 @@ class Looking:
             (tp.topic.removeprefix(prefix), tp.partition): at
             for tp, at in (await self._reader.end_offsets(tps)).items()
         }
+
+    async def counts(self) -> dict[str, int]:
+        """topic → how many records lie in it."""
+        found = dict.fromkeys(TOPICS, 0)
+        for (topic, _), end in (await self.ends()).items():
+            found[topic] += end
+        return found
 
     async def behind(self, ends: Mapping[tuple[str, int], int]) -> dict[str, int]:
         """consumer → records that it has not read, of those before `ends`."""
@@ -128,7 +136,7 @@ class Looking:
         return [f"{row['run_id']} {row['status']} {row['message'] or ''}" for row in rows]
 
     async def tables(self) -> dict[str, set[str]]:
-        """schema.table → its rows as text."""
+        """schema.table → its rows as text, of a large table a digest of each."""
         found: dict[str, set[str]] = {}
         conn = await asyncpg.connect(self.world.dsn)
         try:
@@ -137,7 +145,10 @@ class Looking:
                 for (table,) in names:
                     if table not in UNTOLD_TABLES:
                         without = "".join(f" - '{column}'" for column in UNTOLD_COLUMNS.get(table, ()))
-                        rows = await conn.fetch(f'select (to_jsonb(t){without})::text from {schema}."{table}" t')
+                        row = f"(to_jsonb(t){without})::text"
+                        many = await conn.fetchval(f'select count(*) > {MANY_ROWS} from {schema}."{table}"')
+                        shown = f"md5({row})" if many else row
+                        rows = await conn.fetch(f'select {shown} from {schema}."{table}" t')
                         found[f"{schema}.{table}"] = {row[0] for row in rows}
         finally:
             await conn.close()

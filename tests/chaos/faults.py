@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,18 +19,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.failpoints import VARIABLE, Place
-from tests.chaos.fleet import NEIGHBOURS, READY_SECONDS, SERVICES, Fleet, Member
+from tests.chaos.fleet import READY_SECONDS, Fleet, Member
 from tests.chaos.looking import Looking
 from tests.chaos.worker import Worker
 from tests.support.eventually import eventually
-
-_DIES_AT = {
-    Place.BEFORE_TRANSACTION: SERVICES,
-    Place.COMMITTED: SERVICES,
-    Place.SENT: ("submission", "run_tracker", "lineage"),
-    Place.LAUNCHED: ("submission",),
-    Place.PUSHED: ("notifier",),
-}
 
 
 @dataclass(slots=True)
@@ -48,19 +40,6 @@ class Scene:
     async def lasts(self, seconds: float) -> None:
         """The fault is there for so long: its length is what is tried here, not something that is waited for."""
         await asyncio.sleep(seconds * self.patience)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """`kind` is what is counted, `name` says where."""
-
-    kind: str
-    where: str
-    happen: Callable[[Scene], Awaitable[None]]
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}: {self.where}"
 
 
 def pid_of(state_dir: Path, part: str) -> int:
@@ -269,48 +248,3 @@ async def hold_back(scene: Scene, service: str, topic: str) -> None:
             await scene.lasts(4)
     finally:
         await conn.close()
-
-
-HELD_BACK = {
-    "run_tracker": ("runs.reports.v1", "requests.status.v1", "prefect.flow-run-states.v1", "instances.status.v1"),
-    "submission": ("runs.commands.v1", "requests.decisions.v1"),
-    "lineage": ("runs.status.v1", "requests.status.v1", "instances.commands.v1"),
-}
-
-
-def catalogue() -> list[Fault]:
-    """Every fault there is; which happen, and in which order, is the seed's."""
-    found: list[Fault] = []
-    for service in SERVICES:
-        found += [
-            Fault("kill -9", service, partial(kill_service, service=service)),
-            Fault("SIGTERM under load", service, partial(terminate_service, service=service)),
-            Fault("SIGSTOP", service, partial(freeze_service, service=service)),
-            Fault("second process joins and leaves", service, partial(join_and_leave, service=service)),
-            Fault("group offsets to the beginning", service, partial(reset_groups, service=service)),
-            Fault("backends terminated", service, partial(terminate_backends, service=service)),
-        ]
-    for place, services in _DIES_AT.items():
-        for service in services:
-            found.append(Fault(f"dies at {place}", service, partial(die_at, service=service, place=place, hits=2)))
-    for neighbour, users in NEIGHBOURS.items():
-        for service in users:
-            where = f"{service} – {neighbour}"
-            found += [
-                Fault("slow wire", where, partial(slow_wire, service=service, neighbour=neighbour)),
-                Fault("half-open wire", where, partial(half_open_wire, service=service, neighbour=neighbour)),
-                Fault("cut wire", where, partial(cut_wire, service=service, neighbour=neighbour)),
-                Fault("answers lost", where, partial(lose_answers, service=service, neighbour=neighbour)),
-            ]
-    for part in ("kafka", "postgres", "prefect", "realtime"):
-        found.append(Fault(f"kill -9 of {part}", "the whole stack", partial(kill_part, part=part)))
-    found += [Fault("SIGSTOP of a neighbour", "kafka", partial(freeze_part, part="kafka", seconds=7)),
-              Fault("SIGSTOP of a neighbour", "prefect", partial(freeze_part, part="prefect", seconds=4))]  # fmt: skip
-    for service, table in (("submission", "requests"), ("run_tracker", "runs"), ("lineage", "tenants")):
-        found.append(Fault("table locked", f"{service}.{table}", partial(hold_lock, service=service, table=table)))
-    found.append(Fault("flow run deleted", "prefect", delete_flow_run))
-    for service, topics in HELD_BACK.items():
-        for topic in topics:
-            held_back = partial(hold_back, service=service, topic=topic)
-            found.append(Fault("topic held back", f"{service} ← {topic}", held_back))
-    return found

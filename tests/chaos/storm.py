@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos import invariants
-from tests.chaos.faults import Fault, Scene, catalogue
+from tests.chaos.catalogue import Fault, catalogue
+from tests.chaos.faults import Scene
 from tests.chaos.fleet import SERVICES, Fleet
 from tests.chaos.load import Load
 from tests.chaos.looking import STATUS, Looking

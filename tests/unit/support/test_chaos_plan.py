@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults import catalogue
+from tests.chaos.catalogue import catalogue
 from tests.chaos.storm import LONG, SHORT, Plan, chosen
 
 KINDS = {fault.kind for fault in catalogue()}

@@ -204,7 +204,7 @@ async def terminate_backends(scene: Scene, service: str) -> None:
 
     try:
         for _ in range(5):
-            await eventually(some, within_seconds=60, every_seconds=0.01, what="a backend to end")
+            await eventually(some, within_seconds=60, every_seconds=0.03, what="a backend to end")
     finally:
         await conn.close()
 

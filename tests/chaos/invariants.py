@@ -95,7 +95,7 @@ def numbered(streams: Mapping[str, Sequence[Any]]) -> Found:
 
 
 def true_to_prefect(runs: Sequence[Row], flow_runs: Sequence[Row], deleted: set[str]) -> Found:
-    """I5: where Prefect is at an end, so are we, at the same; what it no longer knows is lost, and nothing else is."""
+    """I5: where Prefect is at an end, so are we, at the same; what was taken from it has an end too."""
     states = {flow_run["id"]: flow_run["state_type"] for flow_run in flow_runs}
     found = []
     for run in runs:
@@ -105,7 +105,7 @@ def true_to_prefect(runs: Sequence[Row], flow_runs: Sequence[Row], deleted: set[
         state = states.get(flow_run_id)
         ours = f"{run['status']}/{run['sub_state']}"
         if state is None:
-            if flow_run_id not in deleted or run["sub_state"] != "lost":
+            if flow_run_id not in deleted or run["status"] not in RUN_ENDS.values():
                 found.append(f"run {run['run_id']} is {ours}, and Prefect does not know {flow_run_id}")
         elif RUN_ENDS.get(state) != run["status"]:
             found.append(f"run {run['run_id']} is {ours}, and Prefect says {state}")

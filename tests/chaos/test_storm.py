@@ -14,7 +14,7 @@ from tests.chaos.storm import SHORT, Plan, Storm
 from tests.conftest import STATE
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 async def test_faults_under_load_break_no_invariant(stack: Any, show: Callable[[str], None]) -> None:
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
     faults = int(os.environ.get("FAULTS") or SHORT["faults"])

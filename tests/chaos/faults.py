@@ -103,8 +103,14 @@ def _died(scene: Scene, member: Member) -> bool:
 
 
 async def kill_part(scene: Scene, part: str) -> None:
+    """Started again until it starts: PostgreSQL refuses while anything of the time before is still there."""
     await scene.stack.kill(part)
-    await scene.stack.start(part)
+
+    async def started() -> bool:
+        await scene.stack.start(part)
+        return True
+
+    await eventually(started, within_seconds=READY_SECONDS, every_seconds=1, what=f"{part} up again")
 
 
 async def freeze_part(scene: Scene, part: str, seconds: float) -> None:

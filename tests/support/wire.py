@@ -45,7 +45,8 @@ class Wire:
 
     async def mend(self) -> None:
         """As good as new; what was cut stays cut, and may connect again."""
-        self.delay_seconds, self.loses_answers = 0.0, False
+        self.delay_seconds = 0.0
+        self.loses_answers = self.swallows_answers = False
         self.passes.set()
         if self._listener is None:
             self._listener = await asyncio.start_server(self._carry, "127.0.0.1", self._port)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.conftest import STATE
 
 @pytest.mark.timeout(1500)
 async def test_faults_under_load_break_no_invariant(stack: Any, show: Callable[[str], None]) -> None:
-    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    seed = int(os.environ.get("SEED") or 1)  # the same in every run; `make chaos` draws one
     faults = int(os.environ.get("FAULTS") or SHORT["faults"])
     plan = Plan(seed=seed, **{**SHORT, "faults": faults})
     result = await Storm(stack, STATE, plan, lambda line: print(line, flush=True)).run()

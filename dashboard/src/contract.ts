@@ -32,7 +32,9 @@ export type Code =
   | "PARAMETERS_REJECTED"
   | "INVALID_TRANSITION"
   | "NOT_A_RUN_YET"
-  | "BACKFILL_INCOMPLETE";
+  | "BACKFILL_INCOMPLETE"
+  | "UNAUTHENTICATED"
+  | "FORBIDDEN";
 /**
  * What a request wants when something blocks it.
  */

@@ -57,12 +57,13 @@ def row_of(draft: Draft, headers: Headers) -> OutboxRow:
     return OutboxRow(draft.topic, draft.key, draft.payload, _encode_json(headers).decode())
 
 
+# As values of the table's own row type: an array per column costs asyncpg a look at every element (docs/adr/0013).
 _INSERT = """
 with written as (
     insert into outbox (topic, key, payload, headers)
     select topic, key, payload, headers
-    from unnest(cast(:topics as text[]), cast(:keys as bytea[]), cast(:payloads as bytea[]), cast(:headers as json[]))
-        with ordinality as m (topic, key, payload, headers, n)
+    from unnest(cast(:rows as outbox[]))
+        with ordinality as m (id, shard, topic, key, payload, headers, created_at, n)
     order by n
     returning 1
 )
@@ -72,10 +73,5 @@ select pg_notify('outbox_' || current_schema(), '') from (select count(*) from w
 
 async def write(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
     """Append the rows in order and wake the relay once, in the caller's transaction. One statement."""
-    if not rows:
-        return
-    await execute(
-        conn, _INSERT,
-        topics=[row.topic for row in rows], keys=[row.key for row in rows],
-        payloads=[row.payload for row in rows], headers=[row.headers for row in rows],
-    )  # fmt: skip
+    if rows:
+        await execute(conn, _INSERT, rows=[(None, None, *row, None) for row in rows])

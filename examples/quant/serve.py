@@ -27,6 +27,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "runtide.flow")
 
 DEPLOYMENT = "prod"
 HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows: three without one, and a run is shown as unresponsive
+# skfolio and the calendars are not among them: 37 MiB that few flows need, and a third of a second to import.
 WARM = (
     "prefect.flow_engine",
     "prefect.runtime.flow_run",
@@ -35,11 +36,6 @@ WARM = (
     "scipy.stats",
     "sklearn.linear_model",
     "sklearn.metrics",
-    "skfolio.optimization",
-    "skfolio.datasets",
-    "skfolio.moments",
-    "skfolio.prior",
-    "exchange_calendars",
     "aiokafka",
     "minio",
     "runtide.flow",

@@ -92,10 +92,10 @@ class Looking:
         return None
 
     async def waiting(self) -> dict[str, int]:
-        """What is to be sent, or has fallen due and is not done."""
+        """What is to be sent, or falls due in a moment and is not done."""
         found = {f"{service}.outbox": rows for service, rows in (await self.outboxes()).items() if rows}
         for service in SERVICES:
-            [row] = await self.rows(service, "select count(*) as n from due where due_at <= now()")
+            [row] = await self.rows(service, "select count(*) as n from due where due_at <= now() + interval '3 s'")
             found |= {f"{service}.due": row["n"]} if row["n"] else {}
         return found
 

@@ -4,7 +4,7 @@ from prometheus_client import Gauge
 from runtide_schemas.vocabulary import SubState
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.run_tracker.domain.trouble import Named, Trouble
+from services.run_tracker.domain.trouble import SUB_STATES, Named, Trouble
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.truth import standing_of
 from services.run_tracker.upkeep import Hanging
@@ -20,10 +20,6 @@ _NAMES = {
     Trouble.SWEEP_LATE: "sweep_late", Trouble.LOSS_REFUSED: "mass_loss_refused", Trouble.BRIDGE_AWAY: "bridge_away",
     Trouble.DRIFT: "drift", Trouble.CANCEL_UNCONFIRMED: "cancel_unconfirmed", Trouble.UNRESPONSIVE: "run_unresponsive",
 }  # fmt: skip
-_ARE = {
-    Trouble.CANCEL_UNCONFIRMED: SubState.CANCEL_UNCONFIRMED.value,
-    Trouble.UNRESPONSIVE: SubState.UNRESPONSIVE.value,
-}
 
 
 async def not_the_truth(ctx: Context[RunTrackerStore], conn: AsyncConnection) -> list[Finding]:
@@ -31,13 +27,13 @@ async def not_the_truth(ctx: Context[RunTrackerStore], conn: AsyncConnection) ->
     now = ctx.clock()
     standing, hanging, troubles = await standing_of(conn, now)
     SWEEP_AGE.set((now - (standing.swept_at or ctx.started_at)).total_seconds())
-    for sub_state in _ARE.values():
+    for sub_state in SUB_STATES.values():
         HANGING.labels(sub_state).set(sum(run.sub_state == sub_state for run in hanging))
     return [_finding(trouble, hanging) for trouble in troubles if trouble.code in _NAMES]
 
 
 def _finding(trouble: Named, hanging: list[Hanging]) -> Finding:
-    about = [run for run in hanging if run.sub_state is not None and run.sub_state == _ARE.get(trouble.code)]
+    about = [run for run in hanging if run.sub_state is not None and run.sub_state == SUB_STATES.get(trouble.code)]
     named = ", ".join(f"{run.instance_name} ({run.run_id})" for run in about[:_SHOWN])
     return Finding(
         _NAMES[trouble.code], "warning" if trouble.code is Trouble.DRIFT else "failed",

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.run_tracker.domain.trouble import LAUNCH_WAITS, Named, Standing, troubles
+from services.run_tracker.domain.trouble import LAUNCH_WAITS, SUB_STATES, Named, Standing, troubles
 from services.run_tracker.upkeep import Hanging, Mark, Upkeep
 
 
@@ -18,4 +18,4 @@ async def standing_of(conn: AsyncConnection, now: datetime) -> tuple[Standing, l
 
 
 def _kind_of(run: Hanging) -> str | None:
-    return run.sub_state if run.sub_state in ("cancel_unconfirmed", "unresponsive") else None
+    return run.sub_state if run.sub_state in SUB_STATES.values() else None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from runtide_schemas.vocabulary import SubState
+
 SWEEP_LATE = timedelta(minutes=2)
 BRIDGE_AWAY = timedelta(minutes=1)
 DRIFT_RECENT = timedelta(minutes=10)
@@ -38,6 +40,13 @@ TO_DO: Mapping[Trouble, str] = {
     Trouble.UNRESPONSIVE: "its process is silent, as after a kill: `runtide cancel` it, and it ends by itself",
     Trouble.LAUNCH_WAITS: "does a worker serve its deployment, and has it a free slot?",
 }
+
+
+SUB_STATES: Mapping[Trouble, str] = {
+    Trouble.CANCEL_UNCONFIRMED: SubState.CANCEL_UNCONFIRMED.value,
+    Trouble.UNRESPONSIVE: SubState.UNRESPONSIVE.value,
+}
+"""How the runs of a trouble are shown; those that were never begun have no such state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +85,13 @@ def troubles(standing: Standing, hanging: Sequence[str | None], now: datetime) -
     if standing.drifted_at is not None and not _older(standing.drifted_at, now, DRIFT_RECENT):
         said = f"the sweep found {standing.drift} states that no event had brought, the last {_at(standing.drifted_at)}"
         found.append(Named(Trouble.DRIFT, said))
-    counts = {code: hanging.count(sub_state) for code, sub_state in _BY_SUB_STATE.items()}
+    counts = {code: hanging.count(SUB_STATES.get(code)) for code in _SAID}
     for code, runs in counts.items():
         if runs:
             found.append(Named(code, f"{runs} {'run' if runs == 1 else 'runs'} {_SAID[code]}", runs))
     return found
 
 
-_BY_SUB_STATE: Mapping[Trouble, str | None] = {
-    Trouble.CANCEL_UNCONFIRMED: "cancel_unconfirmed", Trouble.UNRESPONSIVE: "unresponsive", Trouble.LAUNCH_WAITS: None,
-}  # fmt: skip
 _SAID: Mapping[Trouble, str] = {
     Trouble.CANCEL_UNCONFIRMED: "asked to cancel and not ended within a minute",
     Trouble.UNRESPONSIVE: "without a heartbeat for three intervals",

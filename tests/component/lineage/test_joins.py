@@ -9,7 +9,6 @@ import pytest
 from runtide_schemas.vocabulary import version_id_of
 
 from tests.component.lineage.told import Told
-from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness
 
 
@@ -19,7 +18,6 @@ class Joined:
     def __init__(self, told: Told, **upstreams: tuple[str, ...]) -> None:
         self.told, self.upstreams = told, upstreams
         self.newest: dict[str, str] = {}
-        self._taken: set[str] = set()
 
     async def begin(self) -> Joined:
         for name, above in self.upstreams.items():
@@ -30,7 +28,7 @@ class Joined:
             await self.told.snapshot(name, status="ready")
         for name, above in self.upstreams.items():
             if above:
-                assert (await self.told.decision(await self.asked(name)))["type"] == "request.skipped"
+                assert (await self.told.decision(await self.told.asked(name)))["type"] == "request.skipped"
         return self
 
     async def completes(self, name: str, run_id: str | None = None, *, output: str) -> None:
@@ -43,21 +41,6 @@ class Joined:
         """It completes with the output that it had: its version stays."""
         read = {upstream: self.newest[upstream] for upstream in self.upstreams[name]}
         await self.told.completed(name, run_id, read=read, output=output)
-
-    async def asked(self, name: str) -> str:
-        """Submission says that it has lineage's next request for the flow; answers its run id."""
-
-        async def probe() -> dict[str, Any] | None:
-            for command in await self.told.about("runs.commands.v1"):
-                if command["instance"] == self.told.id(name) and command["command_id"] not in self._taken:
-                    return command
-            return None
-
-        command = await eventually(probe, what=f"a request for {name}")
-        assert command is not None
-        self._taken.add(command["command_id"])
-        return await self.told.ask(name, command_id=command["command_id"], instance_name=None, gate="wait",
-                                   skip_if_ready=True, trigger="upstream")  # fmt: skip
 
     async def admitted(self, run_id: str) -> dict[str, Any]:
         return await self.told.kafka.until(
@@ -100,7 +83,7 @@ def inputs(admitted: dict[str, Any]) -> dict[str, str]:
 async def test_a_diamond_on_two_days_runs_its_join_once_a_day_on_that_days_versions(diamond: Joined) -> None:
     for day in ("monday", "tuesday"):
         await diamond.completes("a", output=day)
-        b, c, d = [await diamond.asked(name) for name in "bcd"]
+        b, c, d = [await diamond.told.asked(name) for name in "bcd"]
         assert set(await diamond.waits_for(d)) == {"b", "c"}
         await diamond.admitted(b)
         await diamond.admitted(c)
@@ -115,7 +98,7 @@ async def test_a_diamond_on_two_days_runs_its_join_once_a_day_on_that_days_versi
 
 async def test_a_failing_branch_holds_the_join_by_name_until_it_is_mended(diamond: Joined) -> None:
     await diamond.completes("a", output="monday")
-    b, c, d = [await diamond.asked(name) for name in "bcd"]
+    b, c, d = [await diamond.told.asked(name) for name in "bcd"]
     await diamond.admitted(c)
     await diamond.completes("c", c, output="monday")
     await diamond.admitted(b)
@@ -132,7 +115,7 @@ async def test_a_failing_branch_holds_the_join_by_name_until_it_is_mended(diamon
 
 async def test_an_unchanged_branch_keeps_its_version_in_the_join(diamond: Joined) -> None:
     await diamond.completes("a", output="monday")
-    b, c, d = [await diamond.asked(name) for name in "bcd"]
+    b, c, d = [await diamond.told.asked(name) for name in "bcd"]
     for run_id in (b, c):
         await diamond.admitted(run_id)
     before = diamond.version("b")
@@ -145,7 +128,7 @@ async def test_an_unchanged_branch_keeps_its_version_in_the_join(diamond: Joined
 
 async def test_two_unchanged_branches_leave_the_join_ready_without_a_run(diamond: Joined) -> None:
     await diamond.completes("a", output="monday")
-    b, c, d = [await diamond.asked(name) for name in "bcd"]
+    b, c, d = [await diamond.told.asked(name) for name in "bcd"]
     for name, run_id in (("b", b), ("c", c)):
         await diamond.admitted(run_id)
         await diamond.confirms(name, run_id, output="day 0")
@@ -159,10 +142,10 @@ async def test_two_unchanged_branches_leave_the_join_ready_without_a_run(diamond
 async def test_a_second_root_in_between_joins_the_same_wait(lineage: ServiceHarness) -> None:
     joined = await Joined(Told(lineage), a=(), x=(), b=("a",), c=("x",), d=("b", "c")).begin()
     await joined.completes("a", output="monday")
-    b, d = [await joined.asked(name) for name in "bd"]
+    b, d = [await joined.told.asked(name) for name in "bd"]
     assert await joined.waits_for(d) == {"b": "stale"}
     await joined.completes("x", output="monday")  # staggered: b is on its way
-    c = await joined.asked("c")
+    c = await joined.told.asked("c")
     assert set(await joined.waits_for(d)) == {"b", "c"}
     await joined.completes("b", b, output="monday")
     assert set(await joined.waits_for(d)) == {"c"}
@@ -176,22 +159,22 @@ async def test_a_version_taken_back_asks_for_what_read_it(lineage: ServiceHarnes
     joined = await Joined(Told(lineage), a=(), b=("a",), d=("b",)).begin()
     before = joined.version("a")
     await joined.completes("a", output="monday")
-    b, d = [await joined.asked(name) for name in "bd"]
+    b, d = [await joined.told.asked(name) for name in "bd"]
     await joined.completes("b", b, output="monday")
     await joined.completes("d", (await joined.admitted(d))["run_id"], output="monday")
     await joined.told.snapshot("d", status="ready", flow__version_id=joined.version("d"))
     await joined.told.run(joined.newest["a"], "a", "cancelled", supersedes=1)
-    again, _ = [await joined.asked(name) for name in "bd"]
+    again, _ = [await joined.told.asked(name) for name in "bd"]
     assert inputs(await joined.admitted(again)) == {"a": before}
 
 
 async def test_a_new_upstream_and_a_new_definition_ask_for_the_flow_itself(lineage: ServiceHarness) -> None:
     joined = await Joined(Told(lineage), a=(), x=(), b=("a",)).begin()
     await joined.told.command("instance.connect", instance="b", upstreams=[{"instance": "x"}])
-    wired = await joined.admitted(await joined.asked("b"))
+    wired = await joined.admitted(await joined.told.asked("b"))
     assert set(wired["input_versions"]) == {"a", "x"}
     joined.upstreams["b"] = ("a", "x")
     await joined.completes("b", wired["run_id"], output="wired")
     await joined.told.snapshot("b", status="ready", flow__version_id=joined.version("b"))
     await joined.told.command("instance.change_definition", instance="b", digest="sha256:2")
-    assert (await joined.told.decision(await joined.asked("b")))["type"] == "request.admitted"
+    assert (await joined.told.decision(await joined.told.asked("b")))["type"] == "request.admitted"

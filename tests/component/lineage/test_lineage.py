@@ -378,15 +378,14 @@ async def test_a_new_definition_makes_stale_and_asks_below(told: Told) -> None:
     first = await told.completed("prices")
     await told.completed("momentum", read={"prices": first})
     await told.snapshot("momentum", status="ready")
-    before = len(await told.about("runs.commands.v1"))
-    for command in await told.about("runs.commands.v1"):
-        run_id = await told.ask("momentum", command_id=command["command_id"])
-        await told.request(run_id, "cancelled")
-        await eventually(lambda run_id=run_id: _is_over(told, run_id))
+    run_id = await told.asked("momentum")
+    await told.request(run_id, "cancelled")
+    await eventually(lambda: _is_over(told, run_id))
     await told.command("instance.change_definition", instance="prices", digest="sha256:new")
     assert "definition" in (await told.snapshot("prices", status="stale"))["flows"][0]["reason"]
     await told.snapshot("momentum", status="stale")
-    assert len(await eventually(lambda: _submits(told, before + 1))) == before + 1
+    await told.asked("momentum")
+    assert len(await told.about("runs.commands.v1")) == 2
 
 
 async def _is_over(told: Told, run_id: str) -> bool:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 from runtide_schemas.vocabulary import instance_id_of, run_id_of, version_id_of
 
+from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness
 
 DIGESTS = UUID(int=0)
@@ -27,6 +28,7 @@ class Told:
         self._seq: dict[tuple[str, str], int] = defaultdict(int)
         self._clock = datetime.now(UTC) - timedelta(hours=1)
         self._asked: dict[str, dict[str, Any]] = {}
+        self._taken: set[str] = set()
 
     def id(self, name: str) -> str:
         return str(instance_id_of(self.tenant, name))
@@ -73,6 +75,21 @@ class Told:
         }
         await self.request(run_id, "requested")
         return run_id
+
+    async def asked(self, name: str) -> str:
+        """Submission says that it has lineage's next request for the flow; answers its run id."""
+
+        async def probe() -> dict[str, Any] | None:
+            for command in await self.about("runs.commands.v1"):
+                if command["instance"] == self.id(name) and command["command_id"] not in self._taken:
+                    return command
+            return None
+
+        command = await eventually(probe, what=f"a request for {name}")
+        assert command is not None
+        self._taken.add(command["command_id"])
+        return await self.ask(name, command_id=command["command_id"], instance_name=None, gate="wait",
+                              skip_if_ready=True, trigger="upstream")  # fmt: skip
 
     def asked_of(self, run_id: str) -> dict[str, Any]:
         """What was asked under this id."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from runtide_schemas import instances as wire
 from runtide_schemas.requests import RequestStatusChanged
-from runtide_schemas.vocabulary import RequestStatus, Trigger
+from runtide_schemas.vocabulary import RequestStatus
 
 from services.lineage import backfills, retrying, schedules, settlement, superseding, translation, wiring
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE, PATIENCE, Change, conclude
@@ -238,8 +238,8 @@ async def on_instants(due: Sequence[Due], work: LineageWork) -> None:
 def _heard(
     asked: Request | None, message: RequestStatusChanged, known: Request | None, run: Run | None
 ) -> Request | None:
-    """The request after this snapshot; None: nothing to remember. One that lineage forgot (a restored database) goes on
-    from where submission says that it is.
+    """The request after this snapshot; None: nothing to remember. One that lineage does not know (it ended in the batch
+    in which it began, or the database was restored) goes on from where submission says that it is.
     """
     if known is not None and (message.seq <= known.seq or message.tenant != known.tenant):
         return None
@@ -248,10 +248,10 @@ def _heard(
         return replace(known, seq=message.seq)
     if known is not None and over is not None:
         return replace(gate.ended(known, over), seq=message.seq)
-    if asked is not None and over is not None and asked.trigger is Trigger.BACKFILL:
-        return gate.ended(asked, over)  # its backfill, which is forgotten too, will want to know
-    if asked is None or over is not None:
+    if asked is None:
         return None
+    if over is not None:
+        return gate.ended(asked, over)  # else its beginning, read again by itself, would be decided
     if message.status in (RequestStatus.ADMITTED, RequestStatus.LAUNCHED):
         kept = known or replace(asked, number=message.seq)
         return replace(kept, state=State.ADMITTED, kind=message.flow_kind or kept.kind, shown=(), seq=message.seq)

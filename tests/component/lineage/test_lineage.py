@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from services.lineage.store import LineageStore
 from services.lineage.tables import metadata
 from shared.postgres import execute
 from shared.service import Running
-from tests.component.lineage.told import Told
+from tests.component.lineage.told import Told, text
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of
 
@@ -473,6 +474,21 @@ async def test_reading_the_log_again_from_the_start_changes_no_table_and_sends_n
     again = told.lineage = await own_world.start("lineage", migrated=True)
     assert await _everything(told) == before
     await again.stop()
+
+
+async def test_the_beginning_of_a_request_whose_end_was_heard_first_is_not_decided(told: Told) -> None:
+    await told.register("prices", type="DatasetInstance")
+    decided = await told.ask("prices")
+    await told.decision(decided)
+    run_id = str(uuid4())
+    begins = {
+        **told.asked_of(decided), "type": "request.status_changed", "tenant": told.tenant, "run_id": run_id,
+        "command_id": uuid4().hex, "status": "requested", "occurred_at": text(datetime.now(UTC)), "seq": 1,
+    }  # fmt: skip
+    for snapshot in (begins | {"status": "cancelled", "seq": 2}, begins):
+        await told.kafka.send("requests.status.v1", snapshot, key=run_id.encode())
+        await told.is_quiet()
+    assert [one["run_id"] for one in await told.about("requests.decisions.v1")] == [decided]
 
 
 async def test_http_registers_and_shows_the_same_snapshot(lineage: ServiceHarness) -> None:

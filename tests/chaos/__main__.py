@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".runtide" / "chaos"
@@ -29,7 +30,7 @@ def main() -> int:
     _native("reset")
     _native("up", "--only", "infra")
     try:
-        plan = Plan(seed=seed, **(LONG if long else SHORT))
+        plan = Plan(seed=seed, **(LONG if long else SHORT) | _asked_for())
         result = asyncio.run(Storm(NativeStack(), STATE, plan, lambda line: print(line, flush=True)).run())
     finally:
         _native("down")
@@ -37,6 +38,18 @@ def main() -> int:
     if long:
         KEPT.write_text(json.dumps({"plan": asdict(plan), **asdict(result)}, indent=2) + "\n", encoding="utf-8")
     return 0 if result.holds else 1
+
+
+def _asked_for() -> dict[str, Any]:
+    """What differs from the form: KINDS="power cut,kill -9", FAULTS=10, TOGETHER=0.5."""
+    asked: dict[str, Any] = {}
+    if kinds := os.environ.get("KINDS"):
+        asked["kinds"] = tuple(kind.strip() for kind in kinds.split(","))
+    if faults := os.environ.get("FAULTS"):
+        asked["faults"] = int(faults)
+    if together := os.environ.get("TOGETHER"):
+        asked["together"] = float(together)
+    return asked
 
 
 def _native(*arguments: str) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from shared.failpoints import Place
 from tests.chaos import faults
 from tests.chaos.faults import Scene
-from tests.chaos.fleet import NEIGHBOURS, SERVICES
+from tests.chaos.fleet import NEIGHBOURS, PARTS, SERVICES
 
 _DIES_AT = {
     Place.BEFORE_TRANSACTION: SERVICES,
@@ -27,11 +27,12 @@ HELD_BACK = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`kind` is what is counted, `name` says where."""
+    """`kind` is what is counted, `where` says where. Two that `touch` nothing in common may happen at once."""
 
     kind: str
     where: str
     happen: Callable[[Scene], Awaitable[None]]
+    touches: frozenset[str]
 
     @property
     def name(self) -> str:
@@ -40,42 +41,59 @@ class Fault:
 
 def catalogue() -> list[Fault]:
     """Every fault there is; which happen, and in which order, is the seed's."""
-    found: list[Fault] = []
+    return [*_of_services(), *_of_wires(), *_of_parts(), *_of_order()]
+
+
+def _of_services() -> Iterator[Fault]:
     for service in SERVICES:
-        found += [
-            Fault("kill -9", service, partial(faults.kill_service, service=service)),
-            Fault("SIGTERM under load", service, partial(faults.terminate_service, service=service)),
-            Fault("SIGSTOP", service, partial(faults.freeze_service, service=service)),
-            Fault("second process joins and leaves", service, partial(faults.join_and_leave, service=service)),
-            Fault("group offsets to the beginning", service, partial(faults.reset_groups, service=service)),
-            Fault("backends terminated", service, partial(faults.terminate_backends, service=service)),
-        ]
+        alone = frozenset({service})
+        yield Fault("kill -9", service, partial(faults.kill_service, service=service), alone)
+        yield Fault("SIGTERM under load", service, partial(faults.terminate_service, service=service), alone)
+        yield Fault("SIGSTOP", service, partial(faults.freeze_service, service=service), alone)
+        joins = partial(faults.join_and_leave, service=service)
+        yield Fault("second process joins and leaves", service, joins, alone)
+        reset = partial(faults.reset_groups, service=service)
+        yield Fault("group offsets to the beginning", service, reset, alone | {"kafka", "postgres"})
+        ended = partial(faults.terminate_backends, service=service)
+        yield Fault("backends terminated", service, ended, alone | {"postgres"})
     for place, services in _DIES_AT.items():
         for service in services:
-            found.append(
-                Fault(f"dies at {place}", service, partial(faults.die_at, service=service, place=place, hits=2))
-            )
+            dies = partial(faults.die_at, service=service, place=place, hits=2)
+            yield Fault(f"dies at {place}", service, dies, frozenset({service}))
+
+
+def _of_wires() -> Iterator[Fault]:
+    kinds = {
+        "slow wire": faults.slow_wire,
+        "half-open wire": faults.half_open_wire,
+        "cut wire": faults.cut_wire,
+        "answers lost": faults.lose_answers,
+    }
     for neighbour, users in NEIGHBOURS.items():
         for service in users:
-            where = f"{service} – {neighbour}"
-            found += [
-                Fault("slow wire", where, partial(faults.slow_wire, service=service, neighbour=neighbour)),
-                Fault("half-open wire", where, partial(faults.half_open_wire, service=service, neighbour=neighbour)),
-                Fault("cut wire", where, partial(faults.cut_wire, service=service, neighbour=neighbour)),
-                Fault("answers lost", where, partial(faults.lose_answers, service=service, neighbour=neighbour)),
-            ]
-    for part in ("kafka", "postgres", "prefect", "realtime"):
-        found.append(Fault(f"kill -9 of {part}", "the whole stack", partial(faults.kill_part, part=part)))
+            wire = f"{service} – {neighbour}"
+            for kind, happen in kinds.items():
+                # Answers are lost where questions are asked: both ends must be there.
+                ends = {service, neighbour} if kind == "answers lost" else set()
+                yield Fault(kind, wire, partial(happen, service=service, neighbour=neighbour), frozenset({wire, *ends}))
+
+
+def _of_parts() -> Iterator[Fault]:
+    for part in PARTS:
+        yield Fault(f"kill -9 of {part}", "the whole stack", partial(faults.kill_part, part=part), frozenset({part}))
     for part, seconds in (("kafka", 7), ("prefect", 4)):
         frozen = partial(faults.freeze_part, part=part, seconds=seconds)
-        found.append(Fault("SIGSTOP of a neighbour", part, frozen))
+        yield Fault("SIGSTOP of a neighbour", part, frozen, frozenset({part}))
+    yield Fault("power cut", "the whole stack", faults.power_cut, frozenset({*PARTS, *SERVICES}))
+    yield Fault("flow run deleted", "prefect", faults.delete_flow_run, frozenset({"prefect"}))
+    yield Fault("burst of events", "prefect", faults.burst_of_events, frozenset({"prefect"}))
+
+
+def _of_order() -> Iterator[Fault]:
     for service, table in (("submission", "requests"), ("run_tracker", "runs"), ("lineage", "tenants")):
-        found.append(
-            Fault("table locked", f"{service}.{table}", partial(faults.hold_lock, service=service, table=table))
-        )
-    found.append(Fault("flow run deleted", "prefect", faults.delete_flow_run))
+        held = partial(faults.hold_lock, service=service, table=table)
+        yield Fault("table locked", f"{service}.{table}", held, frozenset({"postgres", service}))
     for service, topics in HELD_BACK.items():
         for topic in topics:
-            held_back = partial(faults.hold_back, service=service, topic=topic)
-            found.append(Fault("topic held back", f"{service} ← {topic}", held_back))
-    return found
+            held = partial(faults.hold_back, service=service, topic=topic)
+            yield Fault("topic held back", f"{service} ← {topic}", held, frozenset({"postgres", service}))

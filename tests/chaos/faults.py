@@ -19,10 +19,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from shared.failpoints import VARIABLE, Place
-from tests.chaos.fleet import READY_SECONDS, Fleet, Member
+from tests.chaos.fleet import PARTS, READY_SECONDS, SERVICES, Fleet, Member
 from tests.chaos.looking import Looking
 from tests.chaos.worker import Worker
 from tests.support.eventually import eventually
+
+BURST, AT_ONCE = 6_000, 500
 
 
 @dataclass(slots=True)
@@ -99,13 +101,26 @@ def _died(scene: Scene, member: Member) -> bool:
     return not member.alive
 
 
+async def power_cut(scene: Scene) -> None:
+    """Everything ends at once; the services are there again before any of their neighbours."""
+    fleet = scene.fleet
+    await asyncio.gather(*(scene.stack.kill(part) for part in PARTS), *(member.kill() for member in fleet.first()))
+    await asyncio.gather(*(fleet.start(service) for service in SERVICES))
+    for part in PARTS:
+        await _up(scene, part)
+    await fleet.all_ready()
+
+
 # -- the broker ----------------------------------------------------------------------------------------------------
 
 
 async def kill_part(scene: Scene, part: str) -> None:
     """Started again until it starts: PostgreSQL refuses while anything of the time before is still there."""
     await scene.stack.kill(part)
+    await _up(scene, part)
 
+
+async def _up(scene: Scene, part: str) -> None:
     async def started() -> bool:
         await scene.stack.start(part)
         return True
@@ -237,6 +252,13 @@ async def delete_flow_run(scene: Scene) -> None:
         return False
 
     await eventually(deleted, within_seconds=60, every_seconds=0.1, what="an open flow run to delete")
+
+
+async def burst_of_events(scene: Scene) -> None:
+    """More events at once than a subscriber is allowed to lag behind; none of them is about a run of ours."""
+    for _ in range(BURST // AT_ONCE):
+        await scene.worker.emit(AT_ONCE)
+        scene.more()
 
 
 # -- order ---------------------------------------------------------------------------------------------------------

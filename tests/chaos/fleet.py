@@ -25,6 +25,7 @@ NEIGHBOURS = {
     "prefect": ("submission", "run_tracker"),
     "realtime": ("notifier",),
 }
+PARTS = ("kafka", "postgres", "prefect", "realtime")
 READY_SECONDS = 240
 # What waits minutes in production waits seconds here, so that quiet comes soon.
 PATIENCE = {

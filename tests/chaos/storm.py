@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,14 @@ class Plan:
     most_seconds_behind: float = 90.0
     quiet_seconds: float = 180.0
     flood: int = 40  # a beat's messages of each kind
+    together: float = 0.0  # how often a fault does not wait for the end of the one before it
+    kinds: tuple[str, ...] = ()  # only these; none: all
 
 
-SHORT = {"faults": 23, "messages": 20_000}  # each kind once
+SHORT = {"faults": 25, "messages": 20_000}  # each kind once
 LONG = {
     "faults": 200, "messages": 1_000_000, "patience": 3.0, "flood": 150, "quiet_seconds": 1800.0,
-    "most_seconds_behind": 300.0,
+    "most_seconds_behind": 300.0, "together": 0.5,
 }  # fmt: skip
 
 
@@ -53,11 +55,25 @@ def chosen(plan: Plan) -> list[Fault]:
     while len(found) < plan.faults:
         kinds: dict[str, list[Fault]] = {}
         for fault in catalogue():
-            kinds.setdefault(fault.kind, []).append(fault)
+            if not plan.kinds or fault.kind in plan.kinds:
+                kinds.setdefault(fault.kind, []).append(fault)
         one_of_each = [dice.choice(faults) for faults in kinds.values()]
         dice.shuffle(one_of_each)
         found += one_of_each
     return found[: plan.faults]
+
+
+def moments(plan: Plan) -> list[list[Fault]]:
+    """The faults in their order, with those together that happen at once: none needs what another one stops."""
+    dice = random.Random(f"{plan.seed}/moments")
+    found: list[list[Fault]] = []
+    for fault in chosen(plan):
+        free = bool(found) and not any(fault.touches & other.touches for other in found[-1])
+        if free and dice.random() < plan.together:
+            found[-1].append(fault)
+        else:
+            found.append([fault])
+    return found
 
 
 @dataclass(slots=True)
@@ -91,7 +107,7 @@ class Storm:
             working = asyncio.create_task(worker.run())
             try:
                 async with self._timed("load and faults"):
-                    await self._under_load(fleet, worker, load, looking)
+                    await self._under_load(fleet, worker, load, looking, working)
                 async with self._timed("until quiet"):
                     await load.settled()
                     await looking.quiet(within_seconds=self.plan.quiet_seconds)
@@ -147,16 +163,16 @@ class Storm:
             await eventually(agrees, within_seconds=30, every_seconds=0.5)
         return found
 
-    async def _under_load(self, fleet: Fleet, worker: Worker, load: Load, looking: Looking) -> None:
+    async def _under_load(
+        self, fleet: Fleet, worker: Worker, load: Load, looking: Looking, working: asyncio.Task[None]
+    ) -> None:
         await load.register()
         await load.settled()
         loading = asyncio.create_task(self._beats(load))
         scene = Scene(fleet, self.stack, self.state_dir, worker, looking, self.plan.patience, load.command)
         try:
-            for number, fault in enumerate(chosen(self.plan), start=1):
-                await self._one(number, fault, scene)
-                if loading.done():
-                    loading.result()
+            for faults in moments(self.plan):
+                await _beside(self._at_once(faults, scene), loading, working)
         finally:
             loading.cancel()
         while load.messages < self.plan.messages:
@@ -164,16 +180,19 @@ class Storm:
             await asyncio.sleep(0)
             await load.settled()
 
-    async def _one(self, number: int, fault: Fault, scene: Scene) -> None:
-        began = time.monotonic()
-        await fault.happen(scene)
-        lasted = time.monotonic() - began
+    async def _at_once(self, faults: Sequence[Fault], scene: Scene) -> None:
+        lasted = dict(zip(faults, await asyncio.gather(*(_timed(fault, scene) for fault in faults)), strict=True))
         await scene.fleet.mend()
         took = await scene.looking.seconds_until_read(self.plan.most_seconds_behind)
         await scene.fleet.all_ready()
-        self.result.faults[fault.kind] += 1
-        self.result.behind[f"{number} {fault.name}"] = took
-        self.say(f"{number:3} {fault.name:<60} lasted {lasted:5.1f} s, read again after {took or -1:5.1f} s")
+        for fault in faults:
+            self.result.faults[fault.kind] += 1
+            number = self.result.faults.total()
+            self.result.behind[f"{number} {fault.name}"] = took
+            said = f"{number:3} {fault.name:<60} lasted {lasted[fault]:5.1f} s"
+            self.say(
+                f"{said}, read again after {took or -1:5.1f} s" if fault is faults[-1] else f"{said}, together with"
+            )
 
     async def _beats(self, load: Load) -> None:
         while True:
@@ -236,6 +255,22 @@ class Storm:
         with contextlib.suppress(AssertionError):  # what two consumers left to each other settles itself in a moment
             await eventually(is_unmoved, within_seconds=30, every_seconds=1)
         return found + ([] if took is not None else ["it was not read to the end"])
+
+
+async def _beside(doing: Coroutine[Any, Any, None], *others: asyncio.Task[None]) -> None:
+    """Do this while the others go on. Raises: what one of them raised."""
+    task = asyncio.create_task(doing)
+    done, _ = await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
+    if task not in done:
+        task.cancel()
+    for one in done:
+        one.result()
+
+
+async def _timed(fault: Fault, scene: Scene) -> float:
+    began = time.monotonic()
+    await fault.happen(scene)
+    return time.monotonic() - began
 
 
 async def _nothing_waits(looking: Looking) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ from tests.support.kafka import Kafka
 
 AT_ONCE = 6
 OPEN = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
-_DOWN = (httpx.HTTPError, KafkaError, KeyError, ValueError)  # whatever a server says while it comes and goes
+_DOWN = (httpx.HTTPError, KafkaError, TimeoutError, KeyError, ValueError)  # of servers that come and go
 
 
 class Worker:
@@ -76,6 +77,11 @@ class Worker:
                 return str(flow_run["id"])
         return None
 
+    async def emit(self, count: int) -> None:
+        """Events of flow runs that nobody knows, as a busy platform beside ours makes them."""
+        events = [_event(uuid.uuid4()) for _ in range(count)]
+        (await self.http.post("/events", json=events)).raise_for_status()
+
     async def _step(self, flow_run: dict[str, Any]) -> None:
         dice = random.Random(f"{self._seed}/{flow_run['id']}")
         match flow_run["state_type"]:
@@ -107,3 +113,14 @@ class Worker:
         for report in [*steps, last, *([last] if dice.random() < 0.3 else [])]:
             await asyncio.wait_for(self.kafka.send("runs.reports.v1", report, key=run_id.encode()), 10)
             self.reports += 1
+
+
+def _event(flow_run_id: uuid.UUID) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    resource = {
+        "prefect.resource.id": f"prefect.flow-run.{flow_run_id}", "prefect.resource.name": "bystander",
+        "prefect.run-count": "1", "prefect.state-name": "Running", "prefect.state-type": "RUNNING",
+        "prefect.state-timestamp": now, "prefect.state-message": "",
+    }  # fmt: skip
+    return {"occurred": now, "event": "prefect.flow-run.Running", "id": str(uuid.uuid4()), "resource": resource,
+            "related": [], "payload": {}}  # fmt: skip

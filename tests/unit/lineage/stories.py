@@ -86,6 +86,7 @@ class Story:
         self.allowed: Counter[str] = Counter()  # automatic runs that changes above a flow account for
         self.automatic: Counter[str] = Counter()  # automatic runs that it had
         self.faults: list[str] = []
+        self.log: dict[Any, list[Received[Any]]] = {}  # handler → all that it was given, in the order of the log
         self._offset = 0
         self._begin()
 
@@ -153,7 +154,9 @@ class Story:
         self.time += self.dice.random()
         before = self.world
         work = MemoryWork(self.now, self.store)
-        done(handler([one if isinstance(one, Due) else self._received(one) for one in batch], work))
+        heard = [one if isinstance(one, Due) else self._received(one) for one in batch]
+        self.log.setdefault(handler, []).extend(one for one in heard if isinstance(one, Received))
+        done(handler(heard, work))
         for (kind, ref), at in work.due.items():
             if at is None:
                 self.due.pop((kind, ref), None)
@@ -265,9 +268,11 @@ class Story:
 
     def ask(self, name: str, *, mode: Mode = Mode.INCREMENTAL, trigger: Trigger = Trigger.MANUAL) -> None:
         """Somebody asks for a run, and waits."""
-        command = SubmitRun(command_id=f"hand {self._offset}", tenant=TENANT, instance=name, gate=Gate.WAIT, mode=mode,
-                            trigger=trigger)  # fmt: skip
-        self.announce([command])
+        self.announce([self._by_hand(name, mode, trigger)])
+
+    def _by_hand(self, name: str, mode: Mode = Mode.INCREMENTAL, trigger: Trigger = Trigger.MANUAL) -> SubmitRun:
+        return SubmitRun(command_id=f"hand {self._offset}", tenant=TENANT, instance=name, gate=Gate.WAIT, mode=mode,
+                         trigger=trigger)  # fmt: skip
 
     def cancel(self) -> None:
         """Somebody takes back what he asked for."""
@@ -278,6 +283,12 @@ class Story:
         ]
         if waiting:
             self.tell(on_requests_status, [self._request(self.dice.choice(waiting), RequestStatus.CANCELLED)])
+
+    def change_ones_mind(self) -> None:
+        """Somebody asks, and takes it back before lineage has heard of it."""
+        run_id = self._taken(self._by_hand(self.dice.choice(self.names)))
+        both = (RequestStatus.REQUESTED, RequestStatus.CANCELLED)
+        self.tell(on_requests_status, [self._request(run_id, status) for status in both])
 
     def withdraw(self) -> None:
         """Prefect corrects a completed run: it failed, or was cancelled."""
@@ -291,16 +302,18 @@ class Story:
     # -- what submission and Prefect do -----------------------------------------------------------------------------
 
     def announce(self, commands: Sequence[SubmitRun]) -> None:
-        for command in commands:
-            assert command.command_id is not None
-            run_id = run_id_of(TENANT, command.command_id)
-            self.requests[run_id] = {
-                "instance_id": command.instance_id, "flow_kind": REFRESH, "trigger": command.trigger,
-                "mode": command.mode, "gate": command.gate, "skip_if_ready": command.skip_if_ready, "seq": 0,
-                "retries": command.retries,
-            }  # fmt: skip
-        asked = [self._request(run_id_of(TENANT, str(one.command_id)), RequestStatus.REQUESTED) for one in commands]
-        self.tell(on_requests_status, asked)
+        run_ids = [self._taken(command) for command in commands]
+        self.tell(on_requests_status, [self._request(run_id, RequestStatus.REQUESTED) for run_id in run_ids])
+
+    def _taken(self, command: SubmitRun) -> UUID:
+        assert command.command_id is not None
+        run_id = run_id_of(TENANT, command.command_id)
+        self.requests[run_id] = {
+            "instance_id": command.instance_id, "flow_kind": REFRESH, "trigger": command.trigger,
+            "mode": command.mode, "gate": command.gate, "skip_if_ready": command.skip_if_ready, "seq": 0,
+            "retries": command.retries,
+        }  # fmt: skip
+        return run_id
 
     def _request(self, run_id: UUID, status: RequestStatus) -> RequestStatusChanged:
         body = self.requests[run_id]
@@ -387,6 +400,7 @@ class Story:
             self.rewire,
             lambda: self.ask(self.dice.choice(self.names), mode=self.dice.choice([Mode.INCREMENTAL, Mode.PREVIEW])),
             self.cancel,
+            self.change_ones_mind,
         ]
         machines: list[Callable[[], object]] = [self.hear_requests, self.start_a_run, lambda: self.end_runs(ends)]
         for _ in range(steps):

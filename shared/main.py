@@ -84,7 +84,8 @@ def _settings(settings_type: type[ServiceSettings]) -> Any:
     except ValidationError as error:
         for problem in error.errors(include_url=False):
             group = ".".join(str(part) for part in problem["loc"])
-            typer.echo(f"setting {_variable(settings_type, error.title, group)}: {problem['msg']}", err=True)
+            of = f" {_variable(settings_type, error.title, group)}" if group else "s"
+            typer.echo(f"setting{of}: {problem['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None
 
 

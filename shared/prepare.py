@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from runtide_schemas.cluster import ClusterError
+
 from shared.messaging import topics
 from shared.migrate import migrate
 from shared.postgres import engine_for
@@ -35,4 +37,7 @@ async def _migrate(services: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(prepare(sys.argv[1:]))
+    try:
+        asyncio.run(prepare(sys.argv[1:]))
+    except ClusterError as error:
+        sys.exit(str(error))

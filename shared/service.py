@@ -34,7 +34,7 @@ from shared.messaging.consumer import Consumes as Consumes
 from shared.messaging.decode import Record
 from shared.messaging.door import Door, own_token
 from shared.messaging.due import DueHandler, DueWorker
-from shared.messaging.failure import reason_of
+from shared.messaging.failure import reason_of, why_away
 from shared.messaging.relay import Relay
 from shared.messaging.upkeep import Upkeep
 from shared.messaging.work import Work
@@ -181,9 +181,7 @@ class Context(Generic[S]):
         """partition → offset after the last record that Kafka holds now."""
         async with self._reader_lock:
             if self._offsets_reader is None:
-                reader = AIOKafkaConsumer(
-                    bootstrap_servers=self.settings.kafka.bootstrap.split(","), isolation_level="read_committed"
-                )
+                reader = AIOKafkaConsumer(**self.settings.kafka.client(), isolation_level="read_committed")
                 await reader.start()
                 self._offsets_reader = reader
             wire = self.settings.kafka.prefix + topic.name
@@ -352,7 +350,7 @@ class Running(Generic[S]):
                 try:
                     await subscriber.start()
                 except (KafkaError, OSError) as error:
-                    self.context.degrade("kafka", reason_of(error))
+                    self.context.degrade("kafka", await why_away(self.settings.kafka, error))
                     await subscriber.stop()  # else its consumer stays behind, half open
                     await asyncio.sleep(backoff.next_seconds())
                 else:

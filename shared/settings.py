@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from runtide_schemas.login import MECHANISMS, PROTOCOLS, KafkaLogin
 
 # Names of the stack's file and of the tools around the services (contract §1); they are no settings of a service.
 CONTRACT_NAMES = frozenset(
@@ -46,7 +47,8 @@ class _FileSource(PydanticBaseSettingsSource):
 class Group(BaseSettings):
     """A group of settings with one prefix."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    # What was given may be a secret: an error says what is wrong, and never shows it.
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
     @classmethod
     def settings_customise_sources(
@@ -61,12 +63,48 @@ class Group(BaseSettings):
 
 
 class KafkaSettings(Group):
-    model_config = SettingsConfigDict(env_prefix="RUNTIDE_KAFKA_")
+    """Where Kafka is and who we are there."""
+
+    model_config = SettingsConfigDict(env_prefix="RUNTIDE_KAFKA_", env_ignore_empty=True)
     bootstrap: str = Field(description="host:port of one or more brokers, separated by commas")
     prefix: str = Field("", description="put before every topic and group; for clusters shared with others")
     fetch_max_wait_ms: int = 500
     batch_records: int = Field(1000, ge=1, le=10_000)
     session_timeout_ms: int = 10_000
+    security_protocol: str = Field("PLAINTEXT", description=f"one of {', '.join(PROTOCOLS)} (docs/access.md)")
+    sasl_mechanism: str = Field("SCRAM-SHA-512", description=f"one of {', '.join(MECHANISMS)}")
+    sasl_username: str | None = Field(None, description="whom Kafka's ACLs name: User:<this>")
+    sasl_password: SecretStr | None = None
+    ssl_ca_file: Path | None = Field(
+        None, description="PEM: who signed the brokers' certificates; default: the system's"
+    )
+    ssl_cert_file: Path | None = Field(None, description="PEM: our own certificate, where brokers ask for one")
+    ssl_key_file: Path | None = Field(None, description="PEM: its key, where it is not in the same file")
+
+    @model_validator(mode="after")
+    def _can_be_meant(self) -> Self:
+        self.login()
+        return self
+
+    def login(self) -> KafkaLogin:
+        """Who we are to the brokers."""
+        return KafkaLogin(
+            security_protocol=self.security_protocol,
+            sasl_mechanism=self.sasl_mechanism,
+            sasl_username=self.sasl_username,
+            sasl_password=self.sasl_password.get_secret_value() if self.sasl_password is not None else None,
+            ssl_ca_file=self.ssl_ca_file,
+            ssl_cert_file=self.ssl_cert_file,
+            ssl_key_file=self.ssl_key_file,
+        )
+
+    @property
+    def brokers(self) -> list[str]:
+        return self.bootstrap.split(",")
+
+    def client(self) -> dict[str, Any]:
+        """What every client of aiokafka is made with."""
+        return {"bootstrap_servers": self.brokers, **self.login().arguments()}
 
 
 class PostgresSettings(Group):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.errors import KafkaError
 from runtide_schemas import cluster
+from runtide_schemas.refusal import refusal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared import telemetry
@@ -45,6 +46,7 @@ class Watch:
         self._first_seen: dict[str, datetime] = {}
         self._topics_at = -TOPICS_EVERY_SECONDS
         self._topics_found: list[Finding] = []
+        self._login_refused = False
 
     async def run(self) -> None:
         """For the life of the process."""
@@ -57,7 +59,7 @@ class Watch:
 
     async def look(self) -> list[Finding]:
         """All that is wrong now, the worst first."""
-        found = [*self._neighbours(), *await self._topics()]
+        found = [*await self._topics(), *self._neighbours()]  # in this order: a refused login makes Kafka a neighbour
         for consumer in self._ctx.consumers.values():
             found += self._consumer(consumer)
         try:
@@ -105,7 +107,13 @@ class Watch:
             async with asyncio.timeout(5), topics.admin_of(settings) as admin:
                 changes = await cluster.plan(admin, prefix=settings.prefix)
         except (KafkaError, OSError, TimeoutError) as error:
+            if refused := await refusal(settings.brokers, settings.login()):
+                self._login_refused = True
+                self._ctx.degrade("kafka", refused)
             return [Finding("kafka_away", "failed", reason_of(error), _AWAY["kafka"])]
+        if self._login_refused:
+            self._login_refused = False
+            self._ctx.degrade("kafka", None)
         if not changes:
             return []
         said = "; ".join(f"{change.topic}: {change.what}" for change in changes[:3])

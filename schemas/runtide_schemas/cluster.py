@@ -1,6 +1,6 @@
 """The cluster's topics as `runtide_schemas.topics` wants them: see what differs, make it so, or insist on it.
 
-The one module of this package that needs aiokafka (extra `cluster`); services and the command line share it.
+With `refusal`, what of this package needs aiokafka (extra `cluster`); services and the command line share it.
 
 The facts not to break: nothing is ever deleted or shrunk, settings that are not ours are kept, and partitions are never
 added to `instances.commands.v1`, whose order is a promise: drain it first.

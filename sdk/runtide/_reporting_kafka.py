@@ -16,6 +16,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from runtide_schemas.login import KafkaLogin
+
 log = logging.getLogger("runtide.flow")
 
 RETRY_SECONDS = 0.25
@@ -58,8 +60,8 @@ class LogSink:
 class KafkaSink:
     """Lives as long as one `report_run` block."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, bootstrap: str, login: KafkaLogin | None = None) -> None:
+        self._brokers, self._login = bootstrap.split(","), login or KafkaLogin()
         self._waiting: deque[Outgoing] = deque()
         self._loop = asyncio.new_event_loop()
         self._woken = asyncio.Event()
@@ -134,7 +136,8 @@ class KafkaSink:
             return True
         except (KafkaError, OSError) as error:
             if self._failures == 0:
-                log.warning("Kafka at %s does not take reports (%r); trying again", self._bootstrap, error)
+                said = await self._refused() or f"{error!r}"
+                log.warning("Kafka at %s does not take reports (%s); trying again", ",".join(self._brokers), said)
             self._failures += 1
             if not getattr(error, "retriable", False):
                 await self._stop()
@@ -143,11 +146,17 @@ class KafkaSink:
         outgoing.sent.set_result(True)
         return True
 
+    async def _refused(self) -> str | None:
+        from runtide_schemas.refusal import refusal
+
+        return await refusal(self._brokers, self._login)
+
     async def _connected(self) -> Any:
         from aiokafka import AIOKafkaProducer
 
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
+            bootstrap_servers=self._brokers,
+            **self._login.arguments(),
             client_id="runtide-flow",
             acks="all",
             enable_idempotence=True,

@@ -11,10 +11,10 @@ fails a flow. A seal that cannot be sent in time is logged as an error, with its
 `outputs: unreported`, and whoever sends the seal later completes it. An artifact that S3 does not take does fail the
 flow, for the outputs are not complete without it.
 
-Read from the environment: RUNTIDE_KAFKA_BOOTSTRAP, RUNTIDE_KAFKA_PREFIX, RUNTIDE_S3_*, RUNTIDE_RUN_TRACKER_URL,
-RUNTIDE_TENANT, RUNTIDE_TOKEN. Artifacts go to S3 with its keys where there are some, else to addresses that run_tracker
-hands out for the token (scope `runs:report`). Without Kafka reports are log lines, with neither S3 nor run_tracker
-artifacts are only measured: the same code runs in plain Python.
+Read from the environment: RUNTIDE_KAFKA_BOOTSTRAP, RUNTIDE_KAFKA_PREFIX and the login to Kafka (a wrong one is an error
+in the log), RUNTIDE_S3_*, RUNTIDE_RUN_TRACKER_URL, RUNTIDE_TENANT, RUNTIDE_TOKEN. Artifacts go to S3 with its keys
+where there are some, else to addresses that run_tracker hands out for the token (scope `runs:report`). Without Kafka
+reports are log lines, with neither S3 nor run_tracker artifacts are only measured: the same code runs in plain Python.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
+
+from runtide_schemas.login import KafkaLogin, LoginImpossible
 
 from runtide._reporting_artifacts import Artifact, ArtifactNotStored, S3Store, Store
 from runtide._reporting_digest import digest_of, schema_digest_of
@@ -57,12 +59,9 @@ def report_run(
     environment = os.environ
     flow_run = current_flow_run()
     reporter = identify(run_id, tenant, attempt, token, flow_run, environment)
-    bootstrap = environment.get("RUNTIDE_KAFKA_BOOTSTRAP")
-    if bootstrap and not reporter.tenant_known:
-        log.error("no tenant is known (RUNTIDE_TENANT, tag tenant:<t>): reports of run %s are only logged", run_id)
     report = RunReport(
         reporter,
-        sink or (KafkaSink(bootstrap) if bootstrap and reporter.tenant_known else LogSink()),
+        sink or _sink(environment, reporter),
         store or _store(environment, reporter, known=run_id is not None or flow_run is not None),
         bucket=environment.get("RUNTIDE_S3_BUCKET", "runs"),
         topic_prefix=environment.get("RUNTIDE_KAFKA_PREFIX", ""),
@@ -77,6 +76,22 @@ def report_run(
         raise
     finally:
         report.close(0.0 if report.gave_up else patience_seconds)
+
+
+def _sink(environment: Mapping[str, str], reporter: Reporter) -> Sink:
+    """Kafka, where it is configured and we know for whom and as whom to report."""
+    bootstrap = environment.get("RUNTIDE_KAFKA_BOOTSTRAP")
+    if not bootstrap:
+        return LogSink()
+    only_logged = f"reports of run {reporter.run_id} are only logged"
+    if not reporter.tenant_known:
+        log.error("no tenant is known (RUNTIDE_TENANT, tag tenant:<t>): %s", only_logged)
+        return LogSink()
+    try:
+        return KafkaSink(bootstrap, KafkaLogin.from_environment(environment))
+    except LoginImpossible as error:
+        log.error("%s: %s", error, only_logged)
+        return LogSink()
 
 
 def _store(environment: Mapping[str, str], reporter: Reporter, *, known: bool) -> Store | None:

@@ -19,6 +19,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 from runtide_schemas.envelope import Envelope, to_headers
 from runtide_schemas.message import Message
+from runtide_schemas.refusal import refusal
 from runtide_schemas.topics import (
     ACTIVITIES,
     INSTANCES_STATUS,
@@ -104,7 +105,7 @@ class Kafka:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._settings.brokers,
+                    **self._settings.kafka_client(),
                     client_id=CLIENT_ID,
                     acks="all",
                     enable_idempotence=True,
@@ -259,9 +260,7 @@ async def partition_counts(settings: ClientSettings, topics: Sequence[Topic]) ->
 @asynccontextmanager
 async def opened_admin(settings: ClientSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Raises: KafkaUnavailable."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.brokers, client_id=CLIENT_ID, request_timeout_ms=REQUEST_TIMEOUT_MS
-    )
+    admin = AIOKafkaAdminClient(**settings.kafka_client(), client_id=CLIENT_ID, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await _start(admin, settings)
     try:
         yield admin
@@ -271,7 +270,7 @@ async def opened_admin(settings: ClientSettings) -> AsyncIterator[AIOKafkaAdminC
 
 def _consumer(settings: ClientSettings) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        bootstrap_servers=settings.brokers,
+        **settings.kafka_client(),
         client_id=CLIENT_ID,
         group_id=None,
         enable_auto_commit=False,
@@ -287,7 +286,9 @@ async def _start(part: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient
         await part.start()
     except (KafkaError, OSError) as error:
         await (part.close() if isinstance(part, AIOKafkaAdminClient) else part.stop())
-        raise KafkaUnavailable(f"no broker answers at {','.join(settings.brokers)}: {_said(error)}") from error
+        refused = await refusal(settings.brokers, settings.kafka_login())
+        said = refused or f"no broker answers at {','.join(settings.brokers)}: {_said(error)}"
+        raise KafkaUnavailable(said) from error
 
 
 async def _translated(call: Awaitable[T], settings: ClientSettings, consequence: str) -> T:

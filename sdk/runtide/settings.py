@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from runtide_schemas import login
+from runtide_schemas.login import KafkaLogin, LoginImpossible
 from runtide_schemas.message import Message
 from runtide_schemas.vocabulary import TENANT_PATTERN, is_tenant
 
@@ -39,9 +41,10 @@ VARIABLES = {
     "s3_endpoint": "RUNTIDE_S3_ENDPOINT",
     "centrifugo_api_url": "RUNTIDE_CENTRIFUGO_API_URL",
     "centrifugo_ws_url": "RUNTIDE_CENTRIFUGO_WS_URL",
+    **{f"kafka_{name}": variable for name, variable in login.VARIABLES.items()},
 }
-_SECRETS = frozenset({"token"})
-_NO_ADDRESS = frozenset({"RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_KAFKA_PREFIX"})
+_SECRETS = frozenset({"token", "kafka_sasl_password"})
+_NO_ADDRESS = frozenset({"RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_KAFKA_PREFIX", *login.VARIABLES.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,13 @@ class ClientSettings:
     s3_endpoint: str | None = None
     centrifugo_api_url: str | None = None
     centrifugo_ws_url: str | None = None
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: str | None = field(default=None, repr=False)
+    kafka_ssl_ca_file: str | None = None
+    kafka_ssl_cert_file: str | None = None
+    kafka_ssl_key_file: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     stack_file: Path | None = field(default=None, repr=False, compare=False)
     ignored: str | None = field(default=None, repr=False, compare=False)
@@ -69,6 +79,10 @@ class ClientSettings:
     def __post_init__(self) -> None:
         if not is_tenant(self.tenant):
             raise ConfigurationError(f"the tenant is {self.tenant!r}, allowed is {TENANT_PATTERN[1:-1]}")
+        try:
+            self.kafka_login()
+        except LoginImpossible as error:
+            raise ConfigurationError(str(error)) from None
 
     def token_for(self, message: Message) -> str | None:
         """What a message on Kafka carries: our token, where it speaks for the message's tenant."""
@@ -83,6 +97,14 @@ class ClientSettings:
                 "the directory that holds .runtide/stack.env"
             )
         return self.kafka_bootstrap.split(",")
+
+    def kafka_login(self) -> KafkaLogin:
+        """Who we are to the brokers."""
+        return KafkaLogin(**{name: getattr(self, f"kafka_{name}") for name in login.VARIABLES})
+
+    def kafka_client(self) -> dict[str, Any]:
+        """What every client of aiokafka is made with. Raises: ConfigurationError."""
+        return {"bootstrap_servers": self.brokers, **self.kafka_login().arguments()}
 
     def url_of(self, service: str) -> str:
         """Raises: ConfigurationError naming the variable."""

@@ -9,6 +9,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import KafkaAckableMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from runtide_schemas.login import KafkaLogin
 from runtide_schemas.topics import Topic
 
 from shared.messaging.consumer import BatchConsumer
@@ -22,15 +24,24 @@ def broker_for(settings: KafkaSettings, *, client_id: str) -> KafkaBroker:
     """
     read_patiently()
     return KafkaBroker(
-        settings.bootstrap.split(","), client_id=client_id, apply_types=False, logger=None, graceful_timeout=20,
-        consumer_only=True,
+        settings.brokers, client_id=client_id, apply_types=False, logger=None, graceful_timeout=20, consumer_only=True,
+        security=_security(settings.login()),
     )  # fmt: skip
+
+
+def _security(login: KafkaLogin) -> BaseSecurity:
+    """The same login in FastStream's words."""
+    context = login.arguments().get("ssl_context")
+    if not login.by_password:
+        return BaseSecurity(ssl_context=context)
+    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    return kinds[login.sasl_mechanism](login.sasl_username or "", login.sasl_password or "", ssl_context=context)
 
 
 def producer_for(settings: KafkaSettings, *, client_id: str) -> AIOKafkaProducer:
     """Idempotent and acknowledged by all replicas: through an outage each record lands once."""
     return AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap.split(","),
+        **settings.client(),
         client_id=client_id,
         enable_idempotence=True,
         acks="all",

@@ -12,17 +12,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from runtide_schemas import cluster
 from runtide_schemas.cluster import ClusterError, TopicsDiffer
 from runtide_schemas.topics import TOPICS
 
+from shared.messaging.failure import why_away
 from shared.settings import KafkaSettings
 
 VERBS = ("plan", "apply", "check")
 
 
 def admin_for(settings: KafkaSettings) -> AIOKafkaAdminClient:
-    return AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap.split(","), client_id="runtide-topics")
+    return AIOKafkaAdminClient(**settings.client(), client_id="runtide-topics")
 
 
 @asynccontextmanager
@@ -36,6 +38,16 @@ async def admin_of(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient
         await admin.close()
 
 
+@asynccontextmanager
+async def _admin_or_reason(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises: ClusterError saying why nobody answers."""
+    try:
+        async with admin_of(settings) as admin:
+            yield admin
+    except (KafkaError, OSError) as error:
+        raise ClusterError(f"Kafka at {settings.bootstrap}: {await why_away(settings, error)}") from error
+
+
 async def insist(settings: KafkaSettings) -> None:
     """Raises: TopicsDiffer naming every topic that is missing or has another policy; KafkaError where it is away."""
     async with admin_of(settings) as admin:
@@ -46,7 +58,7 @@ async def run(verb: str) -> int:
     """One verb of the command line; answers its exit code."""
     settings = KafkaSettings()
     factor = int(os.environ.get("RUNTIDE_KAFKA_REPLICATION_FACTOR", "0")) or None
-    async with admin_of(settings) as admin:
+    async with _admin_or_reason(settings) as admin:
         if verb == "check":
             try:
                 await cluster.check(admin, prefix=settings.prefix)

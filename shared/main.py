@@ -10,7 +10,7 @@ import typer
 import uvloop
 from aiokafka.errors import KafkaError
 from pydantic import SecretStr, ValidationError
-from runtide_schemas.cluster import TopicsDiffer
+from runtide_schemas.cluster import ClusterError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared import collector
@@ -128,7 +128,7 @@ def _refuse_old_tables(name: str, settings: ServiceSettings) -> None:
 def _refuse_wrong_topics(settings: ServiceSettings) -> None:
     try:
         _loop(topics.insist(settings.kafka))
-    except TopicsDiffer as error:
+    except ClusterError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(3) from None
     except (KafkaError, OSError):

@@ -111,6 +111,8 @@ class Watch:
                 self._login_refused = True
                 self._ctx.degrade("kafka", refused)
             return [Finding("kafka_away", "failed", reason_of(error), _AWAY["kafka"])]
+        except cluster.NotAllowed as error:
+            return [Finding("topics_differ", "warning", str(error), "python -m deploy.kafka.acls apply")]
         if self._login_refused:
             self._login_refused = False
             self._ctx.degrade("kafka", None)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
 from runtide_schemas.topics import INSTANCES_COMMANDS, TOPICS, Topic
 
@@ -28,6 +28,10 @@ Kind = Literal["create", "add_partitions", "set_config", "by_hand"]
 
 class ClusterError(Exception):
     """Kafka did not do what was asked; the text is what it said."""
+
+
+class NotAllowed(ClusterError):
+    """Kafka does not let this login see the topics or their settings; they may be all right."""
 
 
 class TopicsDiffer(ClusterError):
@@ -71,15 +75,13 @@ async def plan(
 ) -> list[Change]:
     """What differs from the list; nothing is touched. `replication_factor` None: 3, or as many brokers as there are.
 
-    Raises: KafkaError.
+    Raises: NotAllowed, KafkaError.
     """
     wanted = {prefix + topic.name: topic for topic in topics}
     factor = replication_factor or await _default_factor(admin)
-    described = {
-        found["topic"]: found["partitions"]
-        for found in await admin.describe_topics(list(wanted))
-        if not found["error_code"]
-    }
+    seen = await admin.describe_topics(list(wanted))
+    _insist_on_seeing([(found["topic"], found["error_code"]) for found in seen])
+    described = {found["topic"]: found["partitions"] for found in seen if not found["error_code"]}
     configs = await _configs(admin, list(described))
     changes: list[Change] = []
     for name, topic in wanted.items():
@@ -185,12 +187,19 @@ async def _alter(admin: AIOKafkaAdminClient, name: str, topic: Topic) -> None:
                 raise ClusterError(f"Kafka did not change {name}: {text or for_code(code).__name__}")
 
 
+def _insist_on_seeing(answers: Sequence[tuple[str, int]]) -> None:
+    hidden = [name for name, code in answers if code == TopicAuthorizationFailedError.errno]
+    if hidden:
+        raise NotAllowed(f"this login may not see {', '.join(sorted(hidden))}: it needs Describe and DescribeConfigs")
+
+
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:
     """topic → setting → (value, where Kafka has it from: 1 is the topic itself)."""
     found: dict[str, dict[str, tuple[str, int]]] = {}
     if names:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         for answer in await admin.describe_configs(resources):
+            _insist_on_seeing([(name, code) for code, _, _, name, _ in answer.resources])
             for _, _, _, name, entries in answer.resources:
                 found[name] = {entry[0]: (entry[1], entry[3]) for entry in entries}
     return found

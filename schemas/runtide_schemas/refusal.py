@@ -46,7 +46,8 @@ async def _said(host: str, port: int, login: KafkaLogin) -> str | None:
     reader, writer = await asyncio.open_connection(host, port)
     writer.close()
     del reader
-    other = f"does it want another {PREFIX}SECURITY_PROTOCOL than {login.security_protocol}?"
+    certificate = f", or a certificate ({PREFIX}SSL_CERT_FILE)" if login.encrypted and not login.ssl_cert_file else ""
+    other = f"does it want another {PREFIX}SECURITY_PROTOCOL than {login.security_protocol}{certificate}?"
     try:
         connection = await create_conn(host, port, client_id="runtide-login", **login.arguments())
     except _REFUSALS as error:
@@ -68,4 +69,6 @@ async def _said(host: str, port: int, login: KafkaLogin) -> str | None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnsupportedSaslMechanismError):
+        return "it does not offer this mechanism"
     return str(error) or type(error).__name__

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 from runtide_schemas.envelope import Envelope, to_headers
@@ -250,6 +250,8 @@ async def partition_counts(settings: ClientSettings, topics: Sequence[Topic]) ->
     wires = {settings.kafka_prefix + topic.name: topic for topic in topics}
     async with opened_admin(settings) as admin:
         described = await _translated(admin.describe_topics(list(wires)), settings, "the topics cannot be read")
+    if hidden := [one["topic"] for one in described if one["error_code"] == TopicAuthorizationFailedError.errno]:
+        raise TopicsDiffer(f"this login may not see {', '.join(sorted(hidden))}; it needs Describe and Read", hidden)
     counts = {wires[found["topic"]]: len(found["partitions"]) for found in described if not found["error_code"]}
     missing = sorted(wire for wire, topic in wires.items() if not counts.get(topic))
     if missing:
@@ -270,15 +272,10 @@ async def opened_admin(settings: ClientSettings) -> AsyncIterator[AIOKafkaAdminC
 
 def _consumer(settings: ClientSettings) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
-        **settings.kafka_client(),
-        client_id=CLIENT_ID,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_wait_ms=250,
+        **settings.kafka_client(), client_id=CLIENT_ID, group_id=None, enable_auto_commit=False,
+        auto_offset_reset="earliest", isolation_level="read_committed", fetch_max_wait_ms=250,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
-    )
+    )  # fmt: skip
 
 
 async def _start(part: AIOKafkaProducer | AIOKafkaConsumer | AIOKafkaAdminClient, settings: ClientSettings) -> None:

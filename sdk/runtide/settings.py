@@ -125,7 +125,7 @@ class ClientSettings:
         for name, variable in VARIABLES.items():
             value = getattr(self, name)
             shown = _mask(value) if name in _SECRETS and value else value
-            rows.append((variable, shown or None, self.sources.get(name, "not set")))
+            rows.append((variable, shown or None, self.sources.get(name, "default" if shown else "not set")))
         return rows
 
 

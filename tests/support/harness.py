@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+from runtide_schemas.login import KafkaLogin
 
 from shared.messaging.consumer import BatchConsumer
 from shared.migrate import migrate
@@ -34,7 +35,7 @@ class World:
         self._admin_dsn = env["RUNTIDE_POSTGRES_DSN"]
         base, _, _ = self._admin_dsn.rpartition("/")
         self.env["RUNTIDE_POSTGRES_DSN"] = self.dsn = f"{base}/{self.id}"
-        self.kafka = Kafka(env["RUNTIDE_KAFKA_BOOTSTRAP"], f"{self.id}.")
+        self.kafka = Kafka(env["RUNTIDE_KAFKA_BOOTSTRAP"], f"{self.id}.", KafkaLogin.from_environment(env))
 
     async def open(self) -> World:
         admin = await asyncpg.connect(self._admin_dsn)

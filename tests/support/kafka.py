@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from runtide_schemas import cluster
+from runtide_schemas.login import KafkaLogin
 
 from shared.settings import KafkaSettings
 from tests.support.eventually import eventually
@@ -19,12 +20,13 @@ from tests.support.eventually import eventually
 class Kafka:
     """One cluster behind one prefix."""
 
-    def __init__(self, bootstrap: str, prefix: str = "") -> None:
+    def __init__(self, bootstrap: str, prefix: str = "", login: KafkaLogin | None = None) -> None:
         self.bootstrap, self.prefix = bootstrap, prefix
+        self._client = {"bootstrap_servers": bootstrap, **(login or KafkaLogin()).arguments()}
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> Kafka:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True)
+        self._producer = AIOKafkaProducer(**self._client, enable_idempotence=True)
         await self._producer.start()
         return self
 
@@ -33,7 +35,7 @@ class Kafka:
             await self._producer.stop()
 
     async def create_topics(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = AIOKafkaAdminClient(**self._client)
         await admin.start()
         try:
             await cluster.apply(admin, prefix=self.prefix)
@@ -41,7 +43,7 @@ class Kafka:
             await admin.close()
 
     async def delete_topics(self) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        admin = AIOKafkaAdminClient(**self._client)
         await admin.start()
         try:
             mine = [name for name in await admin.list_topics() if self.prefix and name.startswith(self.prefix)]
@@ -72,7 +74,7 @@ class Kafka:
         """aiokafka encodes names from text: so its builder in Python gets a text that encodes to these bytes."""
         wire = self.prefix + topic
         named = [(_RawName(os.fsdecode(name)) if isinstance(name, bytes) else name, held) for name, held in headers]
-        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap) as producer:
+        async with AIOKafkaProducer(**self._client) as producer:
             batch = producer.create_batch()
             batch._builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, 0, 2_000_000)
             batch.append(timestamp=None, key=key, value=value, headers=named)
@@ -94,7 +96,7 @@ class Kafka:
 
     async def records(self, topic: str) -> list[Any]:
         wire = self.prefix + topic
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(**self._client, enable_auto_commit=False)
         await consumer.start()
         try:
             partitions = await consumer._client.fetch_all_metadata()

@@ -41,6 +41,8 @@ def of_service(service: str) -> Iterator[str]:
         yield _allow(principal, "Read", "Describe", f"--topic {name}")
     for start in (f"runtide.{dashed}.", *(["runtide.notifier-push."] if service == "notifier" else [])):
         yield _allow(principal, "Read", "Describe", f"--group {start} --resource-pattern-type prefixed")
+    if not writes(service):  # its relay has nothing to say, and introduces itself all the same
+        yield f"--add --allow-principal User:{principal} --operation IdempotentWrite --cluster"
     yield from (_allow(principal, "Describe", "DescribeConfigs", f"--topic {topic.name}") for topic in TOPICS)
 
 

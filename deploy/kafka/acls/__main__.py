@@ -1,7 +1,39 @@
-"""Write the ACL files: `python -m deploy.kafka.acls`."""
+"""`python -m deploy.kafka.acls` writes the ACL files; `… apply FILE…` brings them to `RUNTIDE_KAFKA_BOOTSTRAP`."""
+
+import asyncio
+import sys
+
+from aiokafka.errors import KafkaError
+from runtide_schemas.cluster import ClusterError
 
 from deploy.kafka.acls import HERE, files
+from deploy.kafka.acls.apply import allow, of_file
+from shared.messaging.failure import why_away
+from shared.messaging.topics import admin_of
+from shared.settings import KafkaSettings
+
+
+async def apply(names: list[str]) -> None:
+    settings = KafkaSettings()
+    wanted = {name: of_file(name, settings.prefix) for name in names}
+    try:
+        async with admin_of(settings) as admin:
+            for name, rights in wanted.items():
+                await allow(admin, rights)
+                print(f"{name}: {len(rights)} rights")
+    except (KafkaError, OSError) as error:
+        raise ClusterError(f"Kafka at {settings.bootstrap}: {await why_away(settings, error)}") from error
+
 
 if __name__ == "__main__":
-    for name, text in files().items():
-        (HERE / name).write_text(text, encoding="utf-8")
+    match sys.argv[1:]:
+        case []:
+            for name, text in files().items():
+                (HERE / name).write_text(text, encoding="utf-8")
+        case ["apply", first, *others]:
+            try:
+                asyncio.run(apply([first, *others]))
+            except ClusterError as error:
+                sys.exit(str(error))
+        case _:
+            sys.exit("usage: python -m deploy.kafka.acls [apply FILE…]   (submission, …, team:NAME)")

@@ -43,6 +43,8 @@ def write_environment(state: State) -> dict[str, str]:
     values = environment.compose(PORTS, secrets, {})
     if written.get("RUNTIDE_AUTH_HMAC_KEYS") == values["RUNTIDE_AUTH_HMAC_KEYS"]:
         values |= {name: written[name] for name in ("RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER") if name in written}
+    mode = environment.COMMANDS_AUTH
+    values[mode] = os.environ.get(mode) or written.get(mode) or "open"
     environment.save(state.env_file, values)
     return values
 

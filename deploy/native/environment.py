@@ -37,6 +37,8 @@ GOES_WITH: Mapping[str, tuple[str, ...]] = {
     "s3": ("RUNTIDE_S3_ACCESS_KEY", "RUNTIDE_S3_SECRET_KEY"),
     "realtime": ("RUNTIDE_CENTRIFUGO_API_KEY", "RUNTIDE_CENTRIFUGO_WS_URL", "RUNTIDE_CENTRIFUGO_TOKEN_HMAC_KEY"),
 }
+# Who is believed on Kafka, and how everybody logs in to a Kafka that was brought: they count whenever they are set.
+COMMANDS_AUTH, LOGIN = "RUNTIDE_COMMANDS_AUTH", ("RUNTIDE_KAFKA_SECURITY_", "RUNTIDE_KAFKA_SASL_", "RUNTIDE_KAFKA_SSL_")
 SECRETS = (
     "POSTGRES_PASSWORD",
     "S3_ACCESS_KEY",
@@ -78,10 +80,11 @@ def given(environment: Mapping[str, str], written: Mapping[str, str]) -> dict[st
         "RUNTIDE_TOKEN",
         "RUNTIDE_TOKEN_OTHER",
     }
+    said = {name for name in environment if name == COMMANDS_AUTH or name.startswith(LOGIN)}
     return {
         name: environment[name]
-        for name in sorted(names)
-        if environment.get(name) and environment[name] != written.get(name)
+        for name in sorted(names | said)
+        if environment.get(name) and (name in said or environment[name] != written.get(name))
     }
 
 
@@ -96,6 +99,11 @@ def external_parts(given_names: Mapping[str, str]) -> frozenset[str]:
         missing = [name for name in GOES_WITH[part] if name not in given_names]
         if missing:
             raise IncompleteEnvironment(f"{part} comes from the environment, but without {', '.join(missing)}")
+    login = [name for name in given_names if name.startswith(LOGIN)]
+    if login and "kafka" not in parts:
+        raise IncompleteEnvironment(
+            f"{', '.join(login)} set without RUNTIDE_KAFKA_BOOTSTRAP: the Kafka that we start asks for no login"
+        )
     return parts
 
 

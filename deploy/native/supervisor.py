@@ -192,7 +192,7 @@ def load(state: State) -> Stack:
     written = environment.read(state.env_file)
     given = environment.given(os.environ, _own(written, {**chosen, **remembered}, secrets))
     external = environment.external_parts(given)
-    values = _keep_tokens(environment.compose(chosen, secrets, given), written)
+    values = _keep_mode(_keep_tokens(environment.compose(chosen, secrets, given), written), written)
     ports.save(state.ports_file, chosen)
     environment.save(state.env_file, values)
     return Stack(state, chosen, secrets, values, external)
@@ -229,9 +229,34 @@ def _keep_tokens(values: dict[str, str], written: Mapping[str, str]) -> dict[str
     return values | _tokens(written) if same else values
 
 
+def _keep_mode(values: dict[str, str], written: Mapping[str, str]) -> dict[str, str]:
+    """Who is believed on Kafka stays as it was said last."""
+    kept = (
+        {environment.COMMANDS_AUTH: written[environment.COMMANDS_AUTH]} if environment.COMMANDS_AUTH in written else {}
+    )
+    return kept | values
+
+
+async def _end_those_of_another_mode(
+    state: State, before: Mapping[str, str], stack: Stack, wanted: tuple[Part, ...], say: Callable[[str], None]
+) -> tuple[Part, ...]:
+    """All services believe the same: those that run in another mode end here, and start again with what is wanted."""
+    mode = stack.env.get(environment.COMMANDS_AUTH, "open")
+    services = [
+        part for part in PARTS if part.group == "services" and not part.once and processes.find(state.run, part.name)
+    ]
+    if mode == before.get(environment.COMMANDS_AUTH, "open") or not services:
+        return wanted
+    say(f"{environment.COMMANDS_AUTH}={mode}: the services start again")
+    await down(state, [part.name for part in services], say)
+    return tuple(part for part in PARTS if part in wanted or part in services)
+
+
 async def up(state: State, wanted: tuple[Part, ...], say: Callable[[str], None]) -> Stack:
     """Start what does not run yet and wait until it serves. What prepares services is left out when all run already."""
+    before = environment.read(state.env_file)
     stack = load(state)
+    wanted = await _end_those_of_another_mode(state, before, stack, wanted, say)
     if all(processes.find(state.run, part.name) for part in wanted if part.group == "services" and not part.once):
         wanted = tuple(part for part in wanted if not (part.once and part.group == "services"))
     upping = Upping(stack, wanted, say)

@@ -74,6 +74,7 @@ class Platform:
     def __init__(self, env: Mapping[str, str], kafka: Kafka, follower: Follower) -> None:
         self.env, self.kafka, self.follower = env, kafka, follower
         self.tenant = env["RUNTIDE_TENANT"]
+        self.actor = f"dev@{self.tenant}"  # whom the stack's token names
         self.http = httpx.AsyncClient(headers={"Authorization": f"Bearer {env['RUNTIDE_TOKEN']}"}, timeout=20)
 
     def url(self, service: str, path: str) -> str:
@@ -84,6 +85,14 @@ class Platform:
         answer.raise_for_status()
         return answer.json()
 
+    async def say(self, topic: str, line: dict[str, Any], *, key: bytes | None = None) -> str:
+        """One bare JSON line, with its tenant's token where the stack asks for tokens; answers its position."""
+        tokens = {self.tenant: self.env["RUNTIDE_TOKEN"]}
+        token = tokens.get(line["tenant"], self.env["RUNTIDE_TOKEN_OTHER"])
+        asked = self.env.get("RUNTIDE_COMMANDS_AUTH") == "token"
+        headers = [("authorization", f"Bearer {token}".encode())] if asked else []
+        return await self.kafka.send(topic, line, key=key, headers=headers)
+
     async def register(
         self, name: str, *, flow: str = "sleeper", kind: str = "refresh", instance_type: str = "DatasetInstance",
         upstreams: list[dict[str, Any]] | None = None, **more: Any,
@@ -93,14 +102,14 @@ class Platform:
             "type": "instance.register", "tenant": self.tenant, "name": name, "instance_type": instance_type,
             "flows": [{"kind": kind, "deployment": f"{flow}/prod", **more}], "upstreams": upstreams or [],
         }  # fmt: skip
-        await self.kafka.send("instances.commands.v1", message, key=self.tenant.encode())
+        await self.say("instances.commands.v1", message, key=self.tenant.encode())
         found = await self.follower.until("instances.status.v1", lambda m: m["name"] == name)
         return str(found["instance_id"])
 
     async def submit(self, instance: str, **fields: Any) -> str:
         """One bare JSON line; answers the run id, computed as the contract says from command id or acknowledgement."""
         line = {"type": "run.submit", "tenant": self.tenant, "instance": instance, **fields}
-        position = await self.kafka.send("runs.commands.v1", line)
+        position = await self.say("runs.commands.v1", line)
         return run_id_of(fields.get("tenant", self.tenant), fields.get("command_id", position))
 
     async def ended(self, run_id: str, *, within_seconds: float = 90.0) -> dict[str, Any]:

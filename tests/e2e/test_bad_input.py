@@ -33,7 +33,7 @@ async def test_is_a_dead_letter_and_the_partition_moves_on(platform: Platform, n
     command = uuid.uuid4().hex
     line = {"type": "run.submit", "tenant": platform.tenant, "instance": name, "command_id": command,
             "parameters": {"seconds": 0.1}}  # fmt: skip
-    await platform.kafka.send("runs.commands.v1", line, key=key)
+    await platform.say("runs.commands.v1", line, key=key)
     assert (await platform.ended(run_id_of(platform.tenant, command)))["status"] == "completed"
 
     async def letter() -> dict[str, Any] | None:

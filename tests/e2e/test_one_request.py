@@ -73,8 +73,9 @@ async def test_a_running_run_is_cancelled_through_prefect(platform: Platform, na
     await platform.register(name)
     run_id = await platform.submit(name, parameters={"seconds": 60, "steps": 600})
     await platform.follower.until("runs.status.v1", lambda m: m["run_id"] == run_id and m["status"] == "running")
-    cancel = {"type": "run.cancel", "tenant": platform.tenant, "run_id": run_id, "actor": "ana", "reason": "enough"}
-    await platform.kafka.send("runs.commands.v1", cancel)
+    cancel = {"type": "run.cancel", "tenant": platform.tenant, "run_id": run_id, "actor": platform.actor,
+              "reason": "enough"}  # fmt: skip
+    await platform.say("runs.commands.v1", cancel)
     run = await platform.ended(run_id)
     assert run["status"] == "cancelled"
     assert run["cancel_requested_at"]

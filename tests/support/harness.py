@@ -31,7 +31,8 @@ class World:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.id = f"t{uuid.uuid4().hex[:10]}"
-        self.env = {**env, "RUNTIDE_KAFKA_PREFIX": f"{self.id}."}
+        # Who is believed is said by the test, whatever mode the stack is in.
+        self.env = {**env, "RUNTIDE_KAFKA_PREFIX": f"{self.id}.", "RUNTIDE_COMMANDS_AUTH": "open"}
         self._admin_dsn = env["RUNTIDE_POSTGRES_DSN"]
         base, _, _ = self._admin_dsn.rpartition("/")
         self.env["RUNTIDE_POSTGRES_DSN"] = self.dsn = f"{base}/{self.id}"

@@ -65,7 +65,7 @@ def test_what_names_a_secret_holds_a_reference_and_never_a_value(name: str) -> N
 
 def test_every_secret_that_is_asked_for_is_made() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-    made = {*SECRETS, "RUNTIDE_TENANT", "RUNTIDE_TOKEN"}  # the last two in stack.env
+    made = {*SECRETS, "RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_COMMANDS_AUTH"}  # the last three in stack.env
     assert set(re.findall(r"\$\{([A-Z0-9_]+)", text)) == made
 
 

@@ -21,12 +21,15 @@ CONTRACT = {
 }  # fmt: skip
 
 
+COMMANDS_AUTH = environment.COMMANDS_AUTH
+
+
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     """An empty stack, and nothing of a stack in the environment."""
     for name in list(environment.BRINGS) + [name for names in environment.GOES_WITH.values() for name in names]:
         monkeypatch.delenv(name, raising=False)
-    for name in ("RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER", "RUNTIDE_AUTH_HMAC_KEYS"):
+    for name in ("RUNTIDE_TENANT", "RUNTIDE_TOKEN", "RUNTIDE_TOKEN_OTHER", "RUNTIDE_AUTH_HMAC_KEYS", COMMANDS_AUTH):
         monkeypatch.delenv(name, raising=False)
     state = state_at(str(tmp_path / "state"))
     state.create()
@@ -117,3 +120,24 @@ def test_a_new_key_makes_new_tokens(state: State, monkeypatch: pytest.MonkeyPatc
 
 def test_secrets_are_made_once(state: State) -> None:
     assert supervisor.load(state).secrets == supervisor.load(state).secrets
+
+
+def test_who_is_believed_on_kafka_is_what_was_said_last(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert COMMANDS_AUTH not in supervisor.load(state).env
+    monkeypatch.setenv(COMMANDS_AUTH, "token")
+    assert supervisor.load(state).env[COMMANDS_AUTH] == "token"
+    assert supervisor.load(state).env[COMMANDS_AUTH] == "token"  # also in a shell that sourced the file
+    monkeypatch.delenv(COMMANDS_AUTH)
+    assert supervisor.load(state).env[COMMANDS_AUTH] == "token"
+    monkeypatch.setenv(COMMANDS_AUTH, "open")
+    assert supervisor.load(state).env[COMMANDS_AUTH] == "open"
+
+
+def test_the_login_to_a_kafka_that_was_brought_is_kept_with_it(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIDE_KAFKA_SASL_USERNAME", "team")
+    with pytest.raises(environment.IncompleteEnvironment, match="SASL_USERNAME set without RUNTIDE_KAFKA_BOOTSTRAP"):
+        supervisor.load(state)
+    monkeypatch.setenv("RUNTIDE_KAFKA_BOOTSTRAP", "kafka.example:9092")
+    for _ in range(2):
+        assert supervisor.load(state).env["RUNTIDE_KAFKA_SASL_USERNAME"] == "team"
+    assert supervisor.look(state).external == {"kafka"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native import probes, processes, supervisor
+from deploy.native import environment, probes, processes, supervisor
 from deploy.native.layout import State, state_at
 from deploy.native.part import Part, Stack
 from deploy.native.ports import PREFERRED
@@ -113,3 +113,20 @@ async def test_what_the_caller_brings_is_not_started_and_counts_as_there(bench: 
     parts = part("store", "raise SystemExit(3)"), part("page", SERVE, "store")
     assert await bench.up(*parts, external=frozenset({"store"})) == ["store", "page"]
     assert processes.find(bench.state.run, "store") is None
+
+
+async def test_services_of_another_mode_end_and_are_wanted_again(bench: Bench) -> None:
+    service = replace(part("lineage", SERVE), group="services")
+    await bench.up(part("store", SERVE), service)
+    wanted, token = (part("page", SERVE),), environment.COMMANDS_AUTH
+    for before, mode in (({}, "open"), ({token: "token"}, "token")):
+        stack = Stack(bench.state, PREFERRED, {}, {token: mode})
+        assert (
+            await supervisor._end_those_of_another_mode(bench.state, before, stack, wanted, bench.said.append) == wanted
+        )
+    assert processes.find(bench.state.run, "lineage")
+    stack = Stack(bench.state, PREFERRED, {}, {token: "token"})
+    found = await supervisor._end_those_of_another_mode(bench.state, {}, stack, (), bench.said.append)
+    assert [one.name for one in found] == ["lineage"]
+    assert processes.find(bench.state.run, "lineage") is None
+    assert processes.find(bench.state.run, "store")

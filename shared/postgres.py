@@ -77,6 +77,11 @@ async def fetch(conn: AsyncConnection, sql: str, /, **params: Any) -> Sequence[R
     return (await conn.execute(statement(sql, params), params)).mappings().all()
 
 
+async def rows_of(conn: AsyncConnection, sql: str, /, **params: Any) -> Sequence[Sequence[Any]]:
+    """The same as tuples, for values that are built by position."""
+    return (await conn.execute(statement(sql, params), params)).all()
+
+
 async def execute(conn: AsyncConnection, sql: str, /, **params: Any) -> int:
     """Run one statement and say how many rows it touched."""
     return (await conn.execute(statement(sql, params), params)).rowcount

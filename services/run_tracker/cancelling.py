@@ -24,6 +24,6 @@ async def wish(run: Run, asked_at: datetime, actor: str | None, following: Follo
     following.whole[run.run_id] = run
     following.note([Entry(run.run_id, f"cancel_requested/{asked_at.isoformat()}", asked_at, "request", message=actor)])
     tell(run, work, cause, say=True)
-    await store.want_cancelled(run.run_id, asked_at, actor, work.now)
+    await store.requests.want_cancelled(run.run_id, asked_at, actor, work.now)
     unconfirmed_at = work.now + timedelta(seconds=store.policy.cancel_unconfirmed_seconds)
     work.schedule(CANCEL_UNCONFIRMED, str(run.run_id), unconfirmed_at)

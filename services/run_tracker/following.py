@@ -15,7 +15,8 @@ from services.run_tracker import reports
 from services.run_tracker.domain.lifecycle import Observation, attempt_of, observe, status_of
 from services.run_tracker.domain.outputs import take_progress
 from services.run_tracker.domain.run import Run
-from services.run_tracker.store import Entry, StoredReport
+from services.run_tracker.report_store import StoredReport
+from services.run_tracker.store import Entry
 from services.run_tracker.telling import Cause, Tracking, record_alerts, tell
 
 OBSERVATIONS = Counter("runtide_run_tracker_observations_total", "Flow run states by what became of them", ["answer"])
@@ -102,7 +103,7 @@ class Following:
 
     async def reports_for_new_attempts(self, seen: Iterable[tuple[Run, Observation, Any]]) -> StoredReports:
         """The stored reports of runs whose attempt these observations may change; most batches need none."""
-        return await self.store.load_reports(
+        return await self.store.reports.load(
             {
                 run.run_id
                 for run, observation, _ in seen
@@ -152,8 +153,8 @@ class Following:
             by_type.setdefault(run.run_type, []).append(run)
         for run_type, runs in sorted(by_type.items()):
             rows = to_json([reports.headline_row(run) for run in runs]).decode()
-            await self.store.save_headlines(run_type, rows)
-        await self.store.save_artifacts(self.artifacts)
+            await self.store.reports.save_headlines(run_type, rows)
+        await self.store.reports.save_artifacts(self.artifacts)
         await self.store.record(self.entries)
 
     def note(self, entries: Iterable[Entry]) -> None:

@@ -18,7 +18,8 @@ from services.run_tracker.domain.trouble import Trouble
 from services.run_tracker.following import REPORTS, Following
 from services.run_tracker.linking import link_late, link_strangers, settle
 from services.run_tracker.observations import is_drift, observation_of
-from services.run_tracker.store import Entry, StoredReport
+from services.run_tracker.report_store import StoredReport
+from services.run_tracker.store import Entry
 from services.run_tracker.telling import LINK, Tracking, record_escalation, tell, tell_progress
 from services.run_tracker.upkeep import Mark, Upkeep
 from shared.errors import InvalidMessage
@@ -77,7 +78,7 @@ async def on_requests_status(batch: Sequence[Received[RequestStatusChanged]], wo
             newest[request.run_id, request.tenant] = item
         if request.status in requesting.MAKES_A_RUN:
             since[request.run_id] = min(since.get(request.run_id, request.occurred_at), request.occurred_at)
-    fresh = await work.store.remember_requests([newest[key].message for key in sorted(newest)])
+    fresh = await work.store.requests.remember([newest[key].message for key in sorted(newest)])
     await work.store.be_only_creator()
     following = Following(work)
     await following.runs({run_id for run_id, _ in newest})
@@ -99,15 +100,15 @@ async def on_instances_status(batch: Sequence[Received[InstanceStatusChanged]], 
         if known is None or item.message.seq > known.seq:
             newest[item.message.instance_id] = item.message
     await work.store.be_only_creator()
-    before = await work.store.load_flows(instance_ids=newest.keys())
+    before = await work.store.belonging.load_flows(instance_ids=newest.keys())
     flows = [flow for instance in newest.values() for flow in registering.flows_of(instance)]
-    await work.store.save_flows(flows, {instance.instance_id: instance.seq for instance in newest.values()})
+    await work.store.belonging.save_flows(flows, {instance.instance_id: instance.seq for instance in newest.values()})
     changed = registering.changed(flows, before)
     if not changed:
         return
     following = Following(work)
     await registering.tell_runs_of(changed, following)
-    await settle(await work.store.load_waiting(deployments={flow.deployment for flow in changed}), following)
+    await settle(await work.store.belonging.load_waiting(deployments={flow.deployment for flow in changed}), following)
     await following.save()
 
 
@@ -136,7 +137,7 @@ async def on_runs_reports(batch: Sequence[Received[Report]], work: Tracking) -> 
             continue
         row = reports.to_store(item, run.attempt if run is not None else 1)
         rows.setdefault((row.run_id, row.tenant, row.attempt, row.n), row)
-    fresh = await work.store.keep_reports(list(rows.values()))
+    fresh = await work.store.reports.keep(list(rows.values()))
     await reporting.take_in([rows[key] for key in sorted(fresh)], causes, following)
     progressed = reporting.take_progress_in(progress, causes, following)
     await following.save()
@@ -145,7 +146,7 @@ async def on_runs_reports(batch: Sequence[Received[Report]], work: Tracking) -> 
 
 async def refuse_unproven_reports(batch: Sequence[Unproven], work: Tracking) -> None:
     """One answer per run, kind and batch; none for progress, nor for what was stored under a key that is gone."""
-    stored = await work.store.load_reports({one.received.message.run_id for one in batch})
+    stored = await work.store.reports.load({one.received.message.run_id for one in batch})
     known = {(row.run_id, row.tenant, row.attempt, row.n) for rows in stored.values() for row in rows}
     answered: set[tuple[UUID, str]] = set()
     for one in batch:
@@ -209,7 +210,7 @@ async def on_silences(silences: Mapping[UUID, datetime | None], work: Tracking) 
         happened = f"silent/{since.isoformat()}" if since is not None else f"heard/{work.now.isoformat()}"
         following.note([_by_clock(run, happened, work)])
     await following.save()
-    await work.store.want_ended([run_id for run_id, since in silences.items() if since is not None], work.now)
+    await work.store.requests.want_ended([run_id for run_id, since in silences.items() if since is not None], work.now)
 
 
 def _by_clock(run: Run, entry: str, work: Tracking) -> Entry:
@@ -231,7 +232,7 @@ async def on_links_due(due: Sequence[Due], work: Tracking) -> None:
     ids = [UUID(row.ref) for row in due]
     await link_late(ids, following)
     runs = await following.runs(ids)
-    stored = await work.store.load_reports(runs.keys())
+    stored = await work.store.reports.load(runs.keys())
     for run_id, run in runs.items():
         following.catch_up_reports(run, stored.get(run_id, ()))
     await following.save()

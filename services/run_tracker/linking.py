@@ -48,12 +48,12 @@ async def link_strangers(seen: Mapping[UUID, Sequence[FlowRunStateObserved]], fo
     if not await store.hold_creators_off():
         for flow_run_id in seen:
             work.schedule(LINK, str(flow_run_id), work.now + _SOON)
-        await store.keep_waiting(_merged(seen), work.now)
+        await store.belonging.keep_waiting(_merged(seen), work.now)
         return {}
     appeared = await following.runs_of(seen.keys())
     strangers = {flow_run_id: messages for flow_run_id, messages in seen.items() if flow_run_id not in appeared}
     if strangers:
-        waiting = await store.keep_waiting(_merged(strangers), work.now)
+        waiting = await store.belonging.keep_waiting(_merged(strangers), work.now)
         await settle(waiting, following)
     return appeared
 
@@ -80,7 +80,7 @@ async def settle(waiting: Sequence[Waiting], following: Following, cause: Cause 
     store = following.store
     existing = await following.runs_of({flow_run.flow_run_id for flow_run in waiting})
     runs = await following.runs({w.claimed_run_id for w in waiting if w.claimed_run_id is not None})
-    flows = await store.load_flows(deployments={w.deployment for w in waiting if w.deployment is not None})
+    flows = await store.belonging.load_flows(deployments={w.deployment for w in waiting if w.deployment is not None})
     linked: dict[UUID, Run] = dict(existing)
     for flow_run in waiting:
         if flow_run.flow_run_id in existing:
@@ -130,9 +130,9 @@ async def catch_up(linked: Mapping[UUID, Run], following: Following, cause: Caus
         return
     store, work = following.store, following.work
     observed = await store.load_observations(linked.keys())
-    stored = await store.load_reports([run.run_id for run in linked.values()])
+    stored = await store.reports.load([run.run_id for run in linked.values()])
     adopted = [run.run_id for run in linked.values() if run.seq == 0]
-    wishes = await store.load_cancel_wishes(adopted)
+    wishes = await store.requests.load_cancel_wishes(adopted)
     for flow_run_id, run in sorted(linked.items()):
         states = observed.get(flow_run_id, [])
         if run.seq == 0:
@@ -144,7 +144,7 @@ async def catch_up(linked: Mapping[UUID, Run], following: Following, cause: Caus
             following.step(run, seen, stored, cause)
         if (asked_at := wishes.get((run.run_id, run.tenant))) is not None:
             await wish(run, asked_at, None, following, cause)
-    await store.no_longer_waiting(linked.keys())
+    await store.belonging.no_longer_waiting(linked.keys())
 
 
 def say_created(run: Run, work: Tracking, cause: Cause = None) -> None:
@@ -159,4 +159,4 @@ async def link_late(flow_run_ids: Collection[UUID], following: Following) -> Non
     await store.be_only_creator()
     runs = await following.runs_of(flow_run_ids)
     await catch_up(runs, following)
-    await settle(await store.load_waiting(flow_run_ids=set(flow_run_ids) - runs.keys()), following)
+    await settle(await store.belonging.load_waiting(flow_run_ids=set(flow_run_ids) - runs.keys()), following)

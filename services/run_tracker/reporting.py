@@ -10,7 +10,7 @@ from services.run_tracker.domain.lifecycle import attempt_of
 from services.run_tracker.domain.outputs import apply, place, take_progress
 from services.run_tracker.domain.run import Run
 from services.run_tracker.following import REPORTS, Following
-from services.run_tracker.store import StoredReport
+from services.run_tracker.report_store import StoredReport
 from services.run_tracker.telling import tell, tell_progress
 from shared.messaging.decode import Received
 
@@ -45,7 +45,7 @@ async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Foll
             following.outputs_changed(run, reports.set_outputs(run, outputs), causes[run_id])
         else:
             refold.append(run_id)
-    everything = await store.load_reports(refold)
+    everything = await store.reports.load(refold)
     for run_id in refold:
         following.refold(following.loaded[run_id], everything.get(run_id, ()), causes[run_id])
 

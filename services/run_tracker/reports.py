@@ -16,7 +16,7 @@ from runtide_schemas.vocabulary import RunType
 
 from services.run_tracker.domain.outputs import Kind, Outputs, Report, fold, merged_inputs, own_reference
 from services.run_tracker.domain.run import Run
-from services.run_tracker.store import StoredReport
+from services.run_tracker.report_store import StoredReport
 from shared.messaging.decode import Received
 
 _KINDS: dict[type[wire.Report], Kind] = {

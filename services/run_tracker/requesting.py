@@ -39,8 +39,10 @@ async def create(items: Sequence[Requested], since: Mapping[UUID, datetime], fol
         return
     store = following.store
     instance_ids = {item.message.instance_id for item in wanted if item.message.instance_id is not None}
-    flows = {(flow.instance_id, flow.flow_kind): flow for flow in await store.load_flows(instance_ids=instance_ids)}
-    stored = await store.load_reports([item.message.run_id for item in wanted])
+    flows = {
+        (flow.instance_id, flow.flow_kind): flow for flow in await store.belonging.load_flows(instance_ids=instance_ids)
+    }
+    stored = await store.reports.load([item.message.run_id for item in wanted])
     for item in wanted:
         run = _run_of(item.message, since[item.message.run_id])
         if (flow := flows.get((run.instance_id, run.flow_kind))) is not None:
@@ -80,13 +82,13 @@ async def launch(items: Sequence[Requested], following: Following) -> None:
     }
     taken = await following.runs_of(named.keys())
     linked = {flow_run_id: run for flow_run_id, run in named.items() if flow_run_id not in taken}
-    seen = {waiting.flow_run_id: waiting for waiting in await store.load_waiting(flow_run_ids=linked.keys())}
+    seen = {waiting.flow_run_id: waiting for waiting in await store.belonging.load_waiting(flow_run_ids=linked.keys())}
     for flow_run_id, run in linked.items():
         link(run, seen.get(flow_run_id, Waiting(flow_run_id, None, run.deployment, run.run_id, None)), following)
         tell(run, following.work, say=True)
     await catch_up(linked, following)
     unlinked = {item.message.run_id for item in items if runs[item.message.run_id].orchestrator_run_id is None}
-    if unlinked and (waiting := await store.load_waiting(claims=unlinked)):
+    if unlinked and (waiting := await store.belonging.load_waiting(claims=unlinked)):
         await settle(waiting, following)
 
 

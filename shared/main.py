@@ -17,7 +17,8 @@ from shared import collector
 from shared.messaging import offsets, topics
 from shared.postgres import engine_for, fetch, is_transient
 from shared.revisions import pending
-from shared.service import Running, Service
+from shared.running import Running
+from shared.service import Service
 from shared.settings import ServiceSettings, environment_names, unknown_names
 
 

@@ -16,7 +16,8 @@ from runtide_schemas.login import KafkaLogin
 from shared.messaging.consumer import BatchConsumer
 from shared.migrate import migrate
 from shared.postgres import engine_for
-from shared.service import Running, Service
+from shared.running import Running
+from shared.service import Service
 from shared.settings import ServiceSettings
 from tests.support.eventually import eventually
 from tests.support.kafka import Kafka

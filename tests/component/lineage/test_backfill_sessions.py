@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.lineage.app import build
-from shared.service import Running
+from shared.running import Running
 from tests.component.lineage.test_backfills import Backfilled
 from tests.component.lineage.test_calendars import body
 from tests.support.harness import ServiceHarness, World

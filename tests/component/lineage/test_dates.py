@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from services.lineage.app import build
-from shared.service import Running
+from shared.running import Running
 from tests.component.lineage.test_calendars import body
 from tests.component.lineage.told import Told, text
 from tests.conftest import Stack

@@ -16,7 +16,7 @@ from services.lineage.app import build
 from services.lineage.store import LineageStore
 from services.lineage.tables import metadata
 from shared.postgres import execute
-from shared.service import Running
+from shared.running import Running
 from tests.component.lineage.told import Told, text
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of

@@ -13,7 +13,7 @@ from runtide_schemas.vocabulary import run_id_of
 
 from services.lineage.app import build
 from services.lineage.schedules import SCHEDULE
-from shared.service import Running
+from shared.running import Running
 from tests.component.lineage.asking import get, send
 from tests.component.lineage.test_calendars import body
 from tests.component.lineage.told import Told, text

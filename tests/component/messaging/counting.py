@@ -30,7 +30,8 @@ from shared.messaging.decode import Received
 from shared.messaging.tables import create_messaging_tables
 from shared.messaging.work import Work
 from shared.postgres import engine_for, execute, fetch
-from shared.service import Consumes, Running, Service
+from shared.running import Running
+from shared.service import Consumes, Service
 from shared.settings import ServiceSettings
 from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World

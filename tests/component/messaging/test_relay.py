@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared import service as services
+from shared import running
 from shared.messaging.relay import Relay
 from tests.chaos import invariants
 from tests.component.messaging.counting import SAID, Counting, progressed
@@ -111,7 +111,7 @@ async def test_control_a_relay_that_remembers_the_last_id_loses_the_row_that_com
                 self.last_id = row["id"]
             return len(rows)
 
-    monkeypatch.setattr(services, "Relay", CursorRelay)
+    monkeypatch.setattr(running, "Relay", CursorRelay)
     [broken] = invariants.numbered({"run": await _first_taken_last_committed(counting, await counting.start())})
     assert "has no seq [1] of 3" in broken
     show(f"control, cursor relay: I4 broken: {broken}")

@@ -1,12 +1,12 @@
 """PostgreSQL: one database, a schema per service, one engine per process.
 
-`fetch` and `execute` run one statement given as text; times are bound as timestamptz. Every error that a later try may
-cure leaves as `StoreUnavailable`; what the data caused stays the driver's own.
+`fetch` and `execute` run one statement given as text, times bound as timestamptz; `copy` appends many rows. Every error
+that a later try may cure leaves as `StoreUnavailable`; what the data caused stays the driver's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,8 @@ from shared.settings import PostgresSettings
 # serialization failure, deadlock, lock not available, statement cancelled by a timeout.
 _TRANSIENT_CLASSES = ("08", "53", "57", "58", "40")
 _TRANSIENT_STATES = ("55P03", "25P03")
+MANY = 100  # rows, from which `copy` costs less than an INSERT
+_BEGIN = text("select 1")
 
 
 def engine_for(settings: PostgresSettings, *, schema: str, application: str, pool_size: int = 8) -> AsyncEngine:
@@ -85,6 +87,16 @@ async def rows_of(conn: AsyncConnection, sql: str, /, **params: Any) -> Sequence
 async def execute(conn: AsyncConnection, sql: str, /, **params: Any) -> int:
     """Run one statement and say how many rows it touched."""
     return (await conn.execute(statement(sql, params), params)).rowcount
+
+
+async def copy(conn: AsyncConnection, table: str, columns: Sequence[str], rows: Collection[Sequence[Any]]) -> None:
+    """Append rows by COPY, in order, in the caller's transaction: two round trips, and for each row far less than an
+    INSERT costs.
+    """
+    driver: Any = (await conn.get_raw_connection()).driver_connection
+    if not driver.is_in_transaction():
+        await conn.execute(_BEGIN)  # SQLAlchemy begins with its first statement
+    await driver.copy_records_to_table(table, columns=columns, records=rows)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.errors import InvalidMessage
 from shared.messaging.drafts import Draft
-from shared.postgres import execute
+from shared.postgres import MANY, copy, execute
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -71,7 +71,15 @@ select pg_notify('outbox_' || current_schema(), '') from (select count(*) from w
 """
 
 
+_NOTIFY = "select pg_notify('outbox_' || current_schema(), '')"
+
+
 async def write(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
-    """Append the rows in order and wake the relay once, in the caller's transaction. One statement."""
-    if rows:
+    """Append the rows in order and wake the relay once, in the caller's transaction. One statement; of many rows a COPY
+    besides (docs/adr/0036).
+    """
+    if len(rows) >= MANY:
+        await execute(conn, _NOTIFY)
+        await copy(conn, "outbox", OutboxRow._fields, rows)
+    elif rows:
         await execute(conn, _INSERT, rows=[(None, None, *row, None) for row in rows])

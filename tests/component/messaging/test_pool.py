@@ -11,7 +11,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.postgres import engine_for, fetch, refuse_closed
+from shared.messaging.failure import verdict
+from shared.postgres import copy, engine_for, fetch, refuse_closed
 from tests.component.messaging.counting import CountingSettings
 from tests.support.eventually import eventually
 from tests.support.harness import World
@@ -53,3 +54,22 @@ async def test_control_without_a_look_at_the_connection_the_first_one_fails(engi
     event.remove(engine.sync_engine, "checkout", refuse_closed)
     with pytest.raises(DBAPIError, match="connection is closed"):
         await ask(engine)
+
+
+async def test_a_copy_whose_connection_dies_is_for_another_try_and_leaves_the_pool_well(
+    engine: AsyncEngine, world: World
+) -> None:
+    await world.rows("public", "create table copied (n int)")
+    with pytest.raises(Exception, match="connection") as died:  # noqa: PT012 the end of the transaction may say it too
+        async with engine.begin() as conn:
+            [row] = await fetch(conn, "select pg_backend_pid() as pid")
+            await world.rows("public", "select pg_terminate_backend($1)", row["pid"])
+            await copy(conn, "copied", ["n"], [(1,)])
+    assert verdict(died.value) == "retry"
+    assert await ask(engine) == 1
+    assert await world.rows("public", "select n from copied") == []
+    async with engine.begin() as conn:
+        await copy(conn, "copied", ["n"], [(1,), (2,)])  # it begins the transaction
+        assert len(await fetch(conn, "select n from copied")) == 2
+        await conn.rollback()
+    assert await world.rows("public", "select n from copied") == []

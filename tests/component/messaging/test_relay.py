@@ -12,6 +12,7 @@ import pytest
 
 from shared import running
 from shared.messaging.relay import Relay
+from shared.postgres import MANY
 from tests.chaos import invariants
 from tests.component.messaging.counting import SAID, Counting, progressed
 from tests.support.eventually import eventually
@@ -42,12 +43,15 @@ async def test_each_key_keeps_its_order_and_nothing_is_lost_when_the_relays_conn
         assert list(dict.fromkeys(seqs)) == list(range(1, EACH + 1))
 
 
-async def test_what_a_rolled_back_transaction_said_never_leaves(counting: Counting) -> None:
+@pytest.mark.parametrize("many", [1, MANY])
+async def test_what_a_rolled_back_transaction_said_never_leaves(counting: Counting, many: int) -> None:
     harness = await counting.start()
 
     async def changes_its_mind() -> None:
         async with harness.running.context.unit_of_work() as work:
-            work.publish(progressed(KEYS[0], 1))
+            for _ in range(many):
+                work.publish(progressed(KEYS[0], 1))
+            await work.flush()
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):

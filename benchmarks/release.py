@@ -1,20 +1,19 @@
 """P8: 10,000 requests that wait below one flow, released by its completion, against the same rows written bare.
 
 Ours is all of it, portion after portion with its own transaction, as the due worker goes on: decide each, save, tell.
-One floor is a single UPDATE of the requests; the other inserts the same decisions and outbox rows as well, in one
-transaction: what a release can not do without.
+One floor is a single UPDATE of the requests; the next inserts the same decisions and outbox rows as well, in one
+transaction: what a release can not do without. The last appends them by COPY, as the service does, and is a scale.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from uuid import UUID, uuid5
 
 from runtide_schemas.vocabulary import FlowKind, FlowStatus, Gate, instance_id_of
-from sqlalchemy import RowMapping
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from benchmarks.measuring import Figure, Floor, compare_all
 from benchmarks.platforms import AT, TENANT, Platform
@@ -25,11 +24,12 @@ from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Root
 from services.lineage.domain.world import changed_copy
 from services.lineage.mirror import Loaded, Mirror
+from services.lineage.request_rows import INSERT_DECISIONS, DecisionRow, decision_columns
 from services.lineage.store import LineageStore
 from shared.messaging import outbox
 from shared.messaging.due import Due
 from shared.messaging.work import Work
-from shared.postgres import execute, fetch
+from shared.postgres import copy, execute, fetch
 from tests.support.harness import World as Place
 
 WAITING = 10_000
@@ -38,22 +38,25 @@ _UPDATE = """
 update open_requests r set state = 'admitted', shown = '[]', number = 2, revision = :revision
 from unnest(cast(:ids as uuid[])) as n (run_id) where r.run_id = n.run_id
 """
-_DECISIONS = """
-insert into decisions
-select * from unnest(cast(:run_ids as uuid[]), cast(:numbers as int[]), cast(:tenants as text[]),
-    cast(:answers as text[]), cast(:ats as timestamptz[]), cast(:said as jsonb[]), cast(:seen as jsonb[]))
+_MESSAGES = """
+insert into outbox (topic, key, payload, headers)
+select topic, key, payload, headers
+from unnest(cast(:rows as outbox[])) with ordinality as m (id, shard, topic, key, payload, headers, created_at, n)
+order by n
 """
+Append = Callable[[AsyncConnection], Awaitable[None]]
 
 
 async def figures(engine: AsyncEngine, place: Place) -> list[Figure]:
-    """Both floors and ours."""
+    """The floors and ours."""
     release = Release(engine, Fan())
     await release.begin(place)
     return await compare_all(
         "P8",
         floors=[
             Floor(f"{WAITING} requests released: one UPDATE", 1.5, release.update),
-            Floor("and the INSERTs of their decisions and messages", 1.5, release.written),
+            Floor("and the INSERTs of their decisions and messages", 1.5, release.inserted),
+            Floor("and the same rows by COPY", None, release.copied),
         ],
         ours=release.ours, unit="ms", better="lower",
     )  # fmt: skip
@@ -75,7 +78,7 @@ class Release:
         self.engine, self.fan = engine, fan
         self.mirror = Mirror()
         self._waiting: Loaded
-        self._decisions: Sequence[RowMapping] = ()
+        self._decisions: list[DecisionRow] = []
         self._messages: list[outbox.OutboxRow] = []
 
     async def begin(self, place: Place) -> None:
@@ -91,28 +94,44 @@ class Release:
             await execute(conn, "truncate open_requests")
             store = LineageStore(conn)
             await store.lock([TENANT])
-            await store.save_requests(requests, now=AT)
+            await store.save_requests([(None, request) for request in requests], now=AT)
         async with self.engine.connect() as conn:
             loaded = await LineageStore(conn).read(TENANT)
         assert len(loaded.world.graph.rank) == WAITING + 1  # built, as a running service has it
         self._waiting = Loaded.of(loaded.world.with_flows({self.fan.root: failed}), loaded.requests.values())
         await self.ours()
         async with self.engine.connect() as conn:
-            self._decisions = await fetch(
+            found = await fetch(
                 conn,
                 """
                 select run_id, number, tenant, answer, decided_at, said::text as said, seen::text as seen from decisions
                 """,
             )
+            self._decisions = [DecisionRow(**row) for row in found]
             found = await fetch(conn, "select topic, key, payload, headers::text as headers from outbox order by 1, 2")
         self._messages = [outbox.OutboxRow(**row) for row in found]
         assert len(self._decisions) == WAITING, len(self._decisions)
 
     async def update(self) -> float:
-        return await self._bare(written=False)
+        async def nothing(conn: AsyncConnection) -> None: ...
 
-    async def written(self) -> float:
-        return await self._bare(written=True)
+        return await self._bare(nothing)
+
+    async def inserted(self) -> float:
+        columns, messages = decision_columns(self._decisions), [(None, None, *row, None) for row in self._messages]
+
+        async def insert(conn: AsyncConnection) -> None:
+            await execute(conn, INSERT_DECISIONS, **columns)
+            await execute(conn, _MESSAGES, rows=messages)
+
+        return await self._bare(insert)
+
+    async def copied(self) -> float:
+        async def append(conn: AsyncConnection) -> None:
+            await copy(conn, "decisions", DecisionRow._fields, self._decisions)
+            await copy(conn, "outbox", outbox.OutboxRow._fields, self._messages)
+
+        return await self._bare(append)
 
     async def ours(self) -> float:
         await self._as_it_was()
@@ -147,21 +166,15 @@ class Release:
         change.roots[self.fan.root] = Root("bench", changed=False, run_id=UUID(int=1))
         return change
 
-    async def _bare(self, *, written: bool) -> float:
+    async def _bare(self, append: Append) -> float:
+        """One UPDATE and what comes with it, the values made before the clock runs."""
         await self._as_it_was()
         ids = list(self._waiting.requests)
-        rows = {
-            into: [row[column] for row in self._decisions]
-            for into, column in (("run_ids", "run_id"), ("numbers", "number"), ("tenants", "tenant"),
-                                 ("answers", "answer"), ("ats", "decided_at"), ("said", "said"), ("seen", "seen"))
-        }  # fmt: skip
         began = time.perf_counter()
         async with self.engine.begin() as conn:
             await LineageStore(conn).lock([TENANT])
             await execute(conn, _UPDATE, ids=ids, revision=2)
-            if written:
-                await execute(conn, _DECISIONS, **rows)
-                await outbox.write(conn, self._messages)
+            await append(conn)
         return (time.perf_counter() - began) * 1000
 
     async def _as_it_was(self) -> None:

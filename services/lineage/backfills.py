@@ -8,7 +8,6 @@ where its dates stand in the tables (`domain/backfill.py`), so nothing about it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -18,7 +17,7 @@ from runtide_schemas.commands import CancelRun, SubmitRun
 from runtide_schemas.decisions import Decision, RequestFinished, RequestParked
 from runtide_schemas.vocabulary import BackfillStep, Code, Gate, InstanceStatus, RequestStatus, Trigger, run_id_of
 
-from services.lineage import conclusion, translation
+from services.lineage import conclusion, telling, translation
 from services.lineage.domain import backfill, dates, gate
 from services.lineage.domain.backfill import DateState, Halt, Piece
 from services.lineage.domain.calendar import WEEKDAYS
@@ -27,6 +26,7 @@ from services.lineage.domain.gate import Blocked, Refused, Request, State, Targe
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import World
 from services.lineage.store import LineageStore
+from shared.messaging.drafts import draft_of
 from shared.messaging.work import Work
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def _begin(change: Change, request: Request, outcome: Outcome, work: Work[
     pieces = target if isinstance(target, Refused) else _allowed(change, request, target, work)
     if isinstance(pieces, Refused):
         answered = gate.answered(request, pieces)
-        message = translation.decision_message(request, pieces, answered.number, work.now)
+        message = telling.decision_message(request, pieces, answered.number, work.now)
         _say(change, request, answered, message, outcome, work)
         return
     children = [(piece, run_id_of(request.tenant, piece.command_id(request.run_id))) for piece in pieces]
@@ -110,7 +110,7 @@ async def _go_on(change: Change, request: Request, outcome: Outcome, work: Work[
         open=standing.open + move.begins,
         next=following[0][0].first if following else None,
     )
-    about = translation.told_of(request, None if isinstance(target, Refused) else target, request.number + 1, work.now)
+    about = telling.told_of(request, None if isinstance(target, Refused) else target, request.number + 1, work.now)
     if move.is_over:
         message = RequestFinished(**about, code=move.code, message=move.message, progress=progress)
         _say(change, request, _over(request, move.code), message, outcome, work)
@@ -118,7 +118,7 @@ async def _go_on(change: Change, request: Request, outcome: Outcome, work: Work[
         return
     blockers = _open_ones(change.world, request, await rows.in_state(request.run_id, DateState.OPEN, limit=MOST_OPEN))
     parked = RequestParked(
-        **about, **translation.blockers_of(blockers), message=move.message, progress=progress, wait_until=None
+        **about, **telling.blockers_of(blockers), message=move.message, progress=progress, wait_until=None
     )
     shown = (("said", move.message), *((blocker.name, blocker.reason) for blocker in blockers))
     if shown != request.shown or request.state is State.UNDECIDED:
@@ -218,20 +218,21 @@ def _say(
     change: Change, before: Request, after: Request, message: Decision, outcome: Outcome, work: Work[LineageStore]
 ) -> None:
     """Tell submission. Kept as decisions are the first and the last word, not how far it is in between."""
+    draft = draft_of(message)
     if before.state is State.UNDECIDED or after.state is State.ENDED:
-        outcome.decisions.append(conclusion.decision_row(before, message, change.world, work.now))
-    outcome.messages.append((message, change.because.get(before.run_id)))
+        outcome.decisions.append(conclusion.decision_row(before, draft, after.number, change.world, work.now))
+    outcome.messages.append((draft, change.because.get(before.run_id)))
     change.put(after)
 
 
 def _parked(request: Request, target: Target | Refused, shown: tuple[tuple[str, str], ...]) -> Request:
     kind = request.kind if isinstance(target, Refused) else target.flow.kind
-    return replace(request, state=State.PARKED, kind=kind, shown=shown, number=request.number + 1)
+    return request.but(state=State.PARKED, kind=kind, shown=shown, number=request.number + 1)
 
 
 def _over(request: Request, code: Code | None) -> Request:
     ended_as = RequestStatus.FINISHED if code is None else RequestStatus.FAILED
-    return gate.ended(replace(request, number=request.number + 1), ended_as)
+    return gate.ended(request.but(number=request.number + 1), ended_as)
 
 
 def _room(world: World, target: Target | Refused) -> tuple[int, Halt | None]:

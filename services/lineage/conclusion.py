@@ -7,17 +7,19 @@ Store first, propagate, then announce: all of it in the caller's transaction, un
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, repeat
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from runtide_schemas.commands import SubmitRun
 from runtide_schemas.message import LIST_LIMIT, Message
-from runtide_schemas.vocabulary import Gate, InstanceStatus
+from runtide_schemas.vocabulary import Gate, InstanceStatus, Trigger
 
-from services.lineage import backfills, translation
+from services.lineage import backfills, telling, translation
 from services.lineage.domain import approval, gate, recursive
 from services.lineage.domain.approval import Approved
 from services.lineage.domain.gate import Decision, Request, State
@@ -27,13 +29,19 @@ from services.lineage.domain.staleness import Ask, Restated, Root, blamed, is_to
 from services.lineage.domain.world import Cause, Instance, World, changed_copy
 from services.lineage.history import events_of
 from services.lineage.mirror import Loaded
+from services.lineage.request_rows import DecisionRow
 from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
+from shared.messaging.drafts import Draft
 from shared.messaging.work import Work
 
 EXPIRE, DECIDE, ASK_AGAIN, DATE = "expire", "decide", "ask_again", "date"
-PORTION = 500
+# What one transaction decides: so many answers, and then as many as time and bytes allow, so that no batch holds its
+# tenants for long on any machine (docs/adr/0036).
+PORTION_AT_LEAST, PORTION_SECONDS, PORTION_BYTES = 500, 0.1, 8 * 2**20
 PATIENCE = timedelta(minutes=5)  # with submission, before it is asked again
+_TO_DECIDE = (State.UNDECIDED, State.PARKED)
+_encode = msgspec.json.Encoder().encode
 _ACTIONS = {
     InstanceStatus.READY: "instance.ready",
     InstanceStatus.STALE: "instance.stale",
@@ -84,7 +92,7 @@ class Change:
         """
         before = self.requests.get(request.run_id)
         if request.state is not State.PARKED and request.due_at is not None:
-            request = replace(request, due_at=None)
+            request = request.but(due_at=None)
         self.requests[request.run_id] = request
         if request.state is State.ENDED:
             self._tell(request)
@@ -99,6 +107,8 @@ class Change:
             now = runs | {request.run_id} if counts else runs - {request.run_id}
             if now != runs:
                 open_runs[key] = now
+                if not now:
+                    del open_runs[key]
                 self.freed.add(key)
                 if request.is_of_backfill:
                     past = self.world.about_the_past ^ {request.run_id}
@@ -113,22 +123,22 @@ class Change:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a tenant's change comes to. `instances`: before and after of each that differs; `announced`: those of which
-    others are told; `messages`: what was decided and asked.
+    """What a tenant's change comes to. `instances`, `requests`: before and after of each that differs; `announced`:
+    those of which others are told; `messages`: what was decided and asked.
     """
 
     restated: Restated
     instances: list[tuple[Instance | None, Instance]] = field(default_factory=list)
     announced: list[tuple[Instance | None, Instance]] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    decisions: list[dict[str, Any]] = field(default_factory=list)
-    messages: list[tuple[Message, Received[Any] | None]] = field(default_factory=list)
+    requests: list[tuple[Request | None, Request]] = field(default_factory=list)
+    decisions: list[DecisionRow] = field(default_factory=list)
+    messages: list[tuple[Message | Draft, Received[Any] | None]] = field(default_factory=list)
 
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
     """The answers per tenant; then one save per table, then what is to be said, in order."""
     for change in changes:
-        planned = {request.plan_id for request in _waiting(change) if request.plan_id is not None}
+        planned = {r.plan_id for r in change.requests.values() if r.plan_id is not None and r.state in _TO_DECIDE}
         if planned:
             change.plans = await work.store.plans(change.world.tenant, planned)
     outcomes = [outcome_of(change, work) for change in changes]
@@ -143,12 +153,12 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
 async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Work[LineageStore]) -> None:
     """Store what moved, and count the tenants of which anything did."""
     await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
-    await work.store.save_requests([request for outcome in outcomes for request in outcome.requests], now=work.now)
+    await work.store.save_requests([pair for outcome in outcomes for pair in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
     pairs = zip(changes, outcomes, strict=True)
     await work.store.save_events([row for change, outcome in pairs for row in events_to_save(change, outcome, work)])
     changed = [
-        Loaded.of(change.world, change.requests.values())
+        Loaded.after(change.world, change.requests, outcome.requests)
         for change, outcome in zip(changes, outcomes, strict=True)
         if outcome.instances or outcome.requests
     ]
@@ -169,8 +179,8 @@ def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None
     for before, after in outcome.announced:
         for message, cause in _announcements(change, before, after):
             work.publish(message, cause=cause)
-    for message, cause in outcome.messages:
-        work.publish(message, cause=cause)
+    for said, cause in outcome.messages:
+        work.publish(said, cause=cause)
 
 
 def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
@@ -194,20 +204,20 @@ def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
 
 def keep_requests(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
     """What is to be stored of requests, and when the clock alone looks at them again."""
-    changed = list(_changed(change))
-    outcome.requests = [request for _, request in changed]
-    for was, request in changed:
+    outcome.requests = list(_changed(change))
+    for was, request in outcome.requests:
         _keep_due(was, request, work)
 
 
 def _changed(change: Change) -> Iterator[tuple[Request | None, Request]]:
     """Each request that differs: as it was, and as it is now."""
-    known = change.stored.requests
-    return (
-        (was, request)
-        for request in change.requests.values()
-        if (was := known.get(request.run_id)) is not request and was != request
-    )
+    return ((was, now) for was, now in _put(change) if was != now)
+
+
+def _put(change: Change) -> Iterator[tuple[Request | None, Request]]:
+    """Each request that was put, with what it was. None is ever taken out, and new ones come last."""
+    known = chain(change.stored.requests.values(), repeat(None))
+    return ((was, now) for was, now in zip(known, change.requests.values(), strict=False) if was is not now)
 
 
 def _keep_dates(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None:
@@ -228,6 +238,8 @@ def _moved(
     before: World, after: World, causes: Mapping[UUID, Cause], work: Work[LineageStore]
 ) -> Iterator[tuple[Instance | None, Instance, bool]]:
     """Each instance that differs: as it was, as it is now (numbered, if its snapshot differs), and whether it does."""
+    if after.instances is before.instances:
+        return
     new = after.instances.keys() - before.instances.keys()
     resolved = {
         edge.downstream.instance_id
@@ -290,7 +302,7 @@ def _ask(change: Change, ask: Ask, outcome: Outcome, work: Work[LineageStore]) -
     waiting = [request for request in of_instance if gate.flow_asked(change.world, request) == ask.flow]
     if waiting:
         if all(not request.is_automatic and request.stands_for is None for request in waiting):
-            change.put(replace(waiting[0], stands_for=ask.ref))
+            change.put(waiting[0].but(stands_for=ask.ref))
         return
     command, run_id = translation.submission_of(change.world.tenant, ask)
     if run_id not in change.requests:
@@ -310,20 +322,21 @@ def _decide_waiting(change: Change, outcome: Outcome, work: Work[LineageStore]) 
     recursive request also looks at what becomes of those after it, and is asked again. More than a portion goes on in
     the next transaction, so that no batch holds its tenants for long.
     """
-    waiting, said = _to_decide(change, outcome), 0
+    waiting, ends_at, said_bytes = _to_decide(change, outcome), monotonic() + PORTION_SECONDS, 0
     while waiting:
         change.freed = set()
         for request in waiting:
-            if said == PORTION:
+            is_full = said_bytes >= PORTION_BYTES or monotonic() >= ends_at
+            if is_full and len(outcome.decisions) >= PORTION_AT_LEAST:
                 work.schedule(DECIDE, change.world.tenant, work.now)
                 return
-            said += _decide(change, change.requests[request.run_id], outcome, work)
+            said_bytes += _decide(change, change.requests[request.run_id], outcome, work)
         asked_again = _gated_by(change, _waiting(change), change.freed)
         waiting = [r for r in asked_again if r.gate is Gate.RECURSIVE and r.state is State.PARKED]
 
 
-def _decide(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> bool:
-    """Whether there was anything to say."""
+def _decide(change: Change, request: Request, outcome: Outcome, work: Work[LineageStore]) -> int:
+    """How many bytes there were to say and to keep."""
     decision = gate.decide(change.world, request, now=work.now)
     if request.gate is Gate.RECURSIVE:
         others = recursive.coming(change.world, (r for r in change.requests.values() if r.run_id != request.run_id))
@@ -335,16 +348,17 @@ def _decide(change: Change, request: Request, outcome: Outcome, work: Work[Linea
         request = _ask_above(change, request, decision, outcome, work)
     if not gate.is_news(request, decision):
         if isinstance(decision, gate.Parked) and decision.due_at != request.due_at:
-            change.put(replace(request, due_at=decision.due_at))
-        return False
+            change.put(request.but(due_at=decision.due_at))
+        return 0
     answered = gate.answered(request, decision)
-    message = translation.decision_message(request, decision, answered.number, work.now)
-    outcome.messages.append((message, change.because.get(request.run_id)))
-    outcome.decisions.append(decision_row(request, message, change.world, work.now, decision))
+    draft = telling.decision_draft(request, decision, answered.number, work.now)
+    kept = decision_row(request, draft, answered.number, change.world, work.now, decision)
+    outcome.messages.append((draft, change.because.get(request.run_id)))
+    outcome.decisions.append(kept)
     change.put(answered)
     if isinstance(decision, gate.Admitted):
         _keep_admission(change, decision.target.flow, outcome, work)
-    return True
+    return len(kept.said) + len(kept.seen)
 
 
 def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
@@ -364,8 +378,9 @@ def _gated_by(change: Change, waiting: Sequence[Request], moved: Set[FlowKey]) -
 
 def _waiting(change: Change) -> list[Request]:
     """Backfills themselves are not among them: they go on in `backfills.go_on`."""
-    waiting = [r for r in change.requests.values() if r.state in (State.UNDECIDED, State.PARKED) and r.backfill is None]
-    return sorted(waiting, key=lambda request: request.is_of_backfill)
+    waiting = [r for r in change.requests.values() if r.state in _TO_DECIDE and r.backfill is None]
+    children = [r for r in waiting if r.trigger is Trigger.BACKFILL]
+    return [r for r in waiting if r.trigger is not Trigger.BACKFILL] + children if children else waiting
 
 
 def _ask_above(
@@ -374,7 +389,7 @@ def _ask_above(
     """Ask for what the decision names; the request remembers it."""
     for key in decision.asks if isinstance(decision, gate.Parked) else ():
         command, run_id = translation.recursive_submission_of(request, key)
-        request = replace(request, asked=(*request.asked, recursive.Asked(key, run_id)))
+        request = request.but(asked=(*request.asked, recursive.Asked(key, run_id)))
         change.requests.setdefault(run_id, translation.request_for(command, run_id, work.now))
         outcome.messages.append((command, change.because.get(request.run_id)))
         _ask_again(command, work)
@@ -384,8 +399,8 @@ def _ask_above(
 
 def _asks_instead(change: Change) -> Iterator[Ask]:
     """Somebody's own request stood for the refresh of a flow that is stale, and ended without a run."""
-    for was, now in _changed(change):
-        if was is not None and was.will_refresh and now.state is State.ENDED and now.stands_for is not None:
+    for was, now in _put(change):
+        if now.state is State.ENDED and now.stands_for is not None and was is not None and was.will_refresh:
             key = gate.flow_asked(change.world, was)
             if is_to_refresh(change.world, key):
                 yield Ask(key, now.stands_for)
@@ -402,17 +417,11 @@ def _keep_admission(change: Change, key: FlowKey, outcome: Outcome, work: Work[L
 
 
 def decision_row(
-    request: Request, message: Any, world: World, now: datetime, decision: Decision | None = None
-) -> dict[str, Any]:
-    return {
-        "run_id": request.run_id,
-        "number": message.number,
-        "tenant": request.tenant,
-        "answer": message.type,
-        "decided_at": now,
-        "said": message.model_dump(mode="json"),
-        "seen": dict(islice(gate.seen_by(world, request, decision), LIST_LIMIT)),
-    }
+    request: Request, draft: Draft, number: int, world: World, now: datetime, decision: Decision | None = None
+) -> DecisionRow:
+    """What is kept of a decision: what was said, and what it saw."""
+    seen = _encode(gate.seen_by(world, request, decision, most=LIST_LIMIT))
+    return DecisionRow(request.run_id, number, request.tenant, draft.type, now, draft.payload.decode(), seen.decode())
 
 
 def _keep_due(before: Request | None, after: Request, work: Work[LineageStore]) -> None:

@@ -6,7 +6,6 @@ Every handler takes the locks of its tenants first, and ends in `conclude`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -245,19 +244,19 @@ def _heard(
         return None
     over = _how_it_ended(message, run)
     if known is not None and known.state is State.ENDED:
-        return replace(known, seq=message.seq)
+        return known.but(seq=message.seq)
     if known is not None and over is not None:
-        return replace(gate.ended(known, over), seq=message.seq)
+        return gate.ended(known, over).but(seq=message.seq)
     if asked is None:
         return None
     if over is not None:
         return gate.ended(asked, over)  # else its beginning, read again by itself, would be decided
     if message.status in (RequestStatus.ADMITTED, RequestStatus.LAUNCHED):
-        kept = known or replace(asked, number=message.seq)
-        return replace(kept, state=State.ADMITTED, kind=message.flow_kind or kept.kind, shown=(), seq=message.seq)
+        kept = known or asked.but(number=message.seq)
+        return kept.but(state=State.ADMITTED, kind=message.flow_kind or kept.kind, shown=(), seq=message.seq)
     if known is None or known.state is State.ASKED:
-        return asked if message.status is RequestStatus.REQUESTED else replace(asked, number=message.seq)
-    return replace(known, seq=message.seq)
+        return asked if message.status is RequestStatus.REQUESTED else asked.but(number=message.seq)
+    return known.but(seq=message.seq)
 
 
 def _how_it_ended(message: RequestStatusChanged, run: Run | None) -> str | None:

@@ -8,7 +8,7 @@ tenant with another one is never wrong, only slower.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -42,6 +42,22 @@ class Loaded:
             frozenset(one.run_id for one in live if one.is_of_backfill and one.state is State.ADMITTED),
         )
         return cls(counted, {request.run_id: request for request in live})
+
+    @classmethod
+    def after(
+        cls, world: World, requests: Mapping[UUID, Request], changed: Sequence[tuple[Request | None, Request]]
+    ) -> Loaded:
+        """The same of a world that counts its open runs already. `changed`: before and after of each request that is
+        not as it was loaded; where none of these is new, or was asked at another time, their order is as it was.
+        """
+        lives = [(before, now) for before, now in changed if now.state is not State.ENDED]
+        if any(before is None or before.asked_at != now.asked_at for before, now in lives):
+            return cls.of(world, requests.values())
+        live = dict(requests)
+        for _, now in changed:
+            if now.state is State.ENDED:
+                del live[now.run_id]
+        return cls(world.with_open_runs(world.open_runs, world.about_the_past), live)  # without what a pass looked up
 
 
 class Remembered(NamedTuple):

@@ -37,7 +37,7 @@ async def reannounce(work: LineageWork, portion: Portion) -> Said:
     requests = await _answer_again(work, loaded, portion) if after != tenant else []
     world = loaded.world.with_announced(instances)
     await work.store.save_instances(list(zip(before, instances, strict=True)))
-    await work.store.save_requests(requests, now=work.now)
+    await work.store.save_requests([(loaded.requests[one.run_id], one) for one in requests], now=work.now)
     after_all = {**loaded.requests, **{request.run_id: request for request in requests}}
     work.after_commit(await work.store.advance([Loaded.of(world, after_all.values())]))
     for instance in instances:
@@ -64,7 +64,7 @@ async def _answer_again(work: LineageWork, loaded: Loaded, portion: Portion) -> 
     raise_by = portion.raise_by if portion.is_after_restore else 0
     again = []
     for row in await work.store.again.raise_answers(list(answered), by=raise_by):
-        request = replace(answered[row["run_id"]], number=row["number"])
+        request = answered[row["run_id"]].but(number=row["number"])
         work.publish(REQUESTS_DECISIONS.adapter.validate_json(json.dumps(row["said"])))
         again.append(request)
     return again

@@ -60,7 +60,7 @@ def _retries(change: Change, run: Run, request: Request, failure: Failure) -> Re
     instance, flow = change.world.instances.get(run.instance_id), change.world.flow(run.flow)
     if instance is None or instance.retired_at is not None or flow is None or flow.retry is None:
         return None
-    retries = retry.after(replace(request, kind=run.kind), retry.policy_of(flow.retry), failure)
+    retries = retry.after(request.but(kind=run.kind), retry.policy_of(flow.retry), failure)
     if retries is None or retries.on_behalf_of != translation.SYSTEM:
         return retries
     asking = change.requests.get(request.parent_run_id) if request.parent_run_id else None
@@ -75,7 +75,7 @@ async def _ask(
     if run_id in change.requests:
         return
     request = retry.again(failed, retries, run_id)
-    request = replace(request, state=State.ASKED, asked_at=work.now, actor=translation.SYSTEM)
+    request = request.but(state=State.ASKED, asked_at=work.now, actor=translation.SYSTEM)
     change.put(request)
     if failed.parent_run_id in change.requests:
         change.requests[failed.parent_run_id] = retry.instead(

@@ -11,17 +11,13 @@ from uuid import UUID
 
 import msgspec
 from runtide_schemas.vocabulary import (
-    BackfillOrder,
-    BackfillStep,
     Basis,
     EdgeKind,
     FlowKind,
     FlowStatus,
-    Gate,
     InstanceStatus,
     InstanceType,
     Mode,
-    OnFailure,
     OnUpstream,
     ReportsPolicy,
     RunStatus,
@@ -29,12 +25,8 @@ from runtide_schemas.vocabulary import (
 )
 from sqlalchemy import RowMapping
 
-from services.lineage.domain.backfill import Range
 from services.lineage.domain.endings import Completion, Past, Run, version_of
-from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
-from services.lineage.domain.recursive import Asked
-from services.lineage.domain.retry import Retries
 from services.lineage.domain.world import Cause, Delay, Flow, Heard, Instance, Read, Schema, Upstream
 
 Row = RowMapping
@@ -54,9 +46,6 @@ where {_SINCE} order by f.instance_id, f.place
 """
 EDGES = f"""
 select e.* from standings s join edges e using (instance_id) where {_SINCE} order by e.instance_id, e.place, e.flow_kind
-"""
-REQUESTS = """
-select * from open_requests where tenant = :tenant and revision > :since and (state <> 'ended' or :since >= 0)
 """
 UPDATE_STANDINGS = """
 update standings s set revision = n.revision, seq = n.seq, announced_at = n.announced_at, status = n.status,
@@ -571,92 +560,3 @@ def _completion_of(row: Row) -> Completion:
         schema_digest=row["schema_digest"],
         schema_since=row["schema_since"],
     )
-
-
-def request_of(row: Row) -> Request:
-    return Request(
-        run_id=row["run_id"],
-        tenant=row["tenant"],
-        instance_id=row["instance_id"],
-        instance_name=row["instance_name"],
-        kind=FlowKind(row["kind"]) if row["kind"] else None,
-        gate=Gate(row["gate"]),
-        skip_if_ready=row["skip_if_ready"],
-        wait_until=row["wait_until"],
-        asked_at=row["asked_at"],
-        parameters=row["parameters"],
-        trigger=Trigger(row["trigger"]),
-        mode=Mode(row["mode"]),
-        state=State(row["state"]),
-        shown=tuple((name, status) for name, status in row["shown"]),
-        number=row["number"],
-        seq=row["seq"],
-        backfill=_range_of(row["backfill"]) if row["backfill"] else None,
-        ended_as=row["ended_as"],
-        due_at=row["due_at"],
-        stands_for=row["stands_for"],
-        actor=row["actor"],
-        parent_run_id=row["parent_run_id"],
-        plan_id=row["plan_id"],
-        asked=tuple(_asked_of(one) for one in row["asked"]),
-        planned_for=row["planned_for"],
-        retries=_retries_of(row["retries"]) if row["retries"] else None,
-    )
-
-
-def _range_of(stored: Mapping[str, Any]) -> Range:
-    return Range(
-        start=date.fromisoformat(stored["start"]),
-        end=date.fromisoformat(stored["end"]),
-        step=BackfillStep(stored["step"]) if stored["step"] else None,
-        max_open=stored["max_open"],
-        order=BackfillOrder(stored["order"]),
-        parameter=stored["parameter"],
-        on_failure=OnFailure(stored["on_failure"]),
-        mode=Mode(stored["mode"]),
-    )
-
-
-def _asked_of(stored: Mapping[str, Any]) -> Asked:
-    key = FlowKey(UUID(stored["instance_id"]), FlowKind(stored["flow_kind"]))
-    return Asked(key, UUID(stored["run_id"]), stored["ended_as"])
-
-
-def _retries_of(stored: Mapping[str, Any]) -> Retries:
-    ids = {name: UUID(stored[name]) for name in ("run_id", "first_run_id")}
-    return Retries(**{**stored, **ids, "not_before": datetime.fromisoformat(stored["not_before"])})
-
-
-def request_row(request: Request, now: datetime) -> dict[str, Any]:
-    return {
-        "run_id": request.run_id,
-        "tenant": request.tenant,
-        "instance_id": request.instance_id,
-        "instance_name": request.instance_name,
-        "kind": request.kind,
-        "gate": request.gate,
-        "skip_if_ready": request.skip_if_ready,
-        "wait_until": request.wait_until,
-        "parameters": dict(request.parameters),
-        "trigger": request.trigger,
-        "mode": request.mode,
-        "state": request.state,
-        "shown": request.shown,
-        "number": request.number,
-        "seq": request.seq,
-        "asked_at": request.asked_at,
-        "backfill": asdict(request.backfill) if request.backfill else None,
-        "ended_as": request.ended_as,
-        "due_at": request.due_at,
-        "stands_for": request.stands_for,
-        "ended_at": now if request.state is State.ENDED else None,
-        "actor": request.actor,
-        "parent_run_id": request.parent_run_id,
-        "plan_id": request.plan_id,
-        "planned_for": request.planned_for,
-        "retries": asdict(request.retries) if request.retries else None,
-        "asked": [
-            {"instance_id": key.instance_id, "flow_kind": key.kind, "run_id": run_id, "ended_as": ended_as}
-            for key, run_id, ended_as in ((one.flow, one.run_id, one.ended_as) for one in request.asked)
-        ],
-    }

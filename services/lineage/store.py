@@ -15,7 +15,7 @@ from uuid import UUID
 from runtide_schemas.vocabulary import FlowKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.lineage import rows
+from services.lineage import request_rows, rows
 from services.lineage.backfill_dates import BackfillDates
 from services.lineage.calendar_store import CalendarStore
 from services.lineage.domain.approval import Approved
@@ -25,10 +25,11 @@ from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, Schema, World
 from services.lineage.mirror import Loaded, Mirror
 from services.lineage.reannounce_store import ReannounceStore
+from services.lineage.request_rows import DecisionRow
 from services.lineage.restatement_pages import RestatementPages
 from services.lineage.restatement_store import RestatementStore
 from services.lineage.schedule_store import ScheduleStore
-from shared.postgres import execute, fetch
+from shared.postgres import MANY, copy, execute, fetch
 
 
 class LineageStore(CalendarStore):
@@ -96,11 +97,11 @@ class LineageStore(CalendarStore):
         instances = await fetch(self._conn, rows.INSTANCES, **of)
         flows = await fetch(self._conn, rows.FLOWS, **of)
         edges = await fetch(self._conn, rows.EDGES, **of)
-        requests = await fetch(self._conn, rows.REQUESTS, **of)
+        requests = await fetch(self._conn, request_rows.REQUESTS, **of)
         changed = rows.instances_of(instances, flows, edges)
         world = usable.loaded.world if usable else World(tenant, {})
         asked = {**usable.loaded.requests} if usable else {}
-        asked |= {row["run_id"]: rows.request_of(row) for row in requests}
+        asked |= {row["run_id"]: request_rows.request_of(row) for row in requests}
         loaded = Loaded.of(world.with_instances(changed), asked.values())
         return await self._with_calendars(loaded, named=any(rows.names_calendar(row) for row in instances))
 
@@ -147,7 +148,7 @@ class LineageStore(CalendarStore):
             "select * from open_requests where run_id = any(cast(:ids as uuid[]))",
             ids=list(run_ids),
         )
-        return {row["run_id"]: rows.request_of(row) for row in found}
+        return {row["run_id"]: request_rows.request_of(row) for row in found}
 
     async def runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:
         found = await fetch(
@@ -270,20 +271,24 @@ class LineageStore(CalendarStore):
                 rows=rows.dumps(edges),
             )
 
-    async def save_requests(self, requests: Collection[Request], *, now: datetime) -> None:
-        """One that has ended keeps the time at which that was saved first."""
-        batch = [
-            {**rows.request_row(request, now), "revision": self._next_revision(request.tenant)} for request in requests
-        ]
+    async def save_requests(self, changed: Sequence[tuple[Request | None, Request]], *, now: datetime) -> None:
+        """Before and after of each. One that has ended keeps the time at which that was saved first."""
+        moved: list[tuple[Request, int]] = []
+        others: list[tuple[Request, int]] = []
+        for before, after in changed:
+            place = moved if request_rows.only_moves(before, after) else others
+            place.append((after, self._next_revision(after.tenant)))
+        if moved:
+            await execute(self._conn, request_rows.MOVE_REQUESTS, **request_rows.moves_of(moved, now))
+        batch = [{**request_rows.request_row(request, now), "revision": revision} for request, revision in others]
         await self._upsert("open_requests", ("run_id",), batch, kept="ended_at")
 
-    async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
-        if decisions:
-            await execute(
-                self._conn,
-                "insert into decisions select * from jsonb_populate_recordset(null::decisions, cast(:rows as jsonb))",
-                rows=rows.dumps(decisions),
-            )
+    async def save_decisions(self, decisions: Sequence[DecisionRow]) -> None:
+        """Appended; of many as a COPY."""
+        if len(decisions) >= MANY:
+            await copy(self._conn, "decisions", DecisionRow._fields, decisions)
+        elif decisions:
+            await execute(self._conn, request_rows.INSERT_DECISIONS, **request_rows.decision_columns(decisions))
 
     async def save_plan(self, row: Mapping[str, Any]) -> None:
         await execute(

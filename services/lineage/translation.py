@@ -10,18 +10,8 @@ from uuid import UUID, uuid5
 from runtide_schemas import instances as wire
 from runtide_schemas.activities import ActivityRecorded
 from runtide_schemas.commands import SubmitRun
-from runtide_schemas.decisions import (
-    Decision as DecisionMessage,
-)
-from runtide_schemas.decisions import (
-    RequestAdmitted,
-    RequestExpired,
-    RequestParked,
-    RequestRefused,
-    RequestSkipped,
-)
 from runtide_schemas.message import LIST_LIMIT
-from runtide_schemas.requests import Blocker, InputVersion, RequestStatusChanged
+from runtide_schemas.requests import RequestStatusChanged
 from runtide_schemas.runs import RunStatusChanged
 from runtide_schemas.vocabulary import (
     RUNTIDE,
@@ -38,18 +28,7 @@ from services.lineage import policies
 from services.lineage.domain.backfill import Range
 from services.lineage.domain.definition import FlowDefinition, Registration, Rejected
 from services.lineage.domain.endings import Seen
-from services.lineage.domain.gate import (
-    Admitted,
-    Blocked,
-    Decision,
-    Expired,
-    Parked,
-    Refused,
-    Request,
-    Skipped,
-    State,
-    Target,
-)
+from services.lineage.domain.gate import Request, State
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import Ask
 from services.lineage.domain.world import Flow, Instance, Read, Upstream, World, resolve
@@ -348,79 +327,6 @@ def _upstream_snapshot(instance: Instance, upstream: Upstream, world: World) -> 
         optional=upstream.optional,
         max_lag=upstream.max_lag,
     )
-
-
-def decision_message(request: Request, decision: Decision, number: int, now: datetime) -> DecisionMessage:
-    """What submission is told."""
-    about = told_of(request, decision.target, number, now)
-    match decision:
-        case Admitted():
-            return RequestAdmitted(
-                **about,
-                parameters=dict(request.parameters),
-                input_versions=_inputs(decision.reads),
-                warning=decision.warning,
-            )
-        case Parked():
-            return RequestParked(**about, **blockers_of(decision.blockers), wait_until=decision.wait_until)
-        case Refused():
-            statuses = dict(sorted(decision.statuses.items())[:LIST_LIMIT])
-            return RequestRefused(
-                **about,
-                **blockers_of(decision.blockers),
-                code=decision.code,
-                message=decision.message,
-                status_map=statuses,
-            )
-        case Skipped():
-            return RequestSkipped(**about, message=decision.message, version_id=decision.version_id)
-        case Expired():
-            return RequestExpired(**about, **blockers_of(decision.blockers), message=decision.message)
-
-
-def told_of(request: Request, target: Target | None, number: int, now: datetime) -> dict[str, Any]:
-    """What every decision says of its request."""
-    return {
-        "tenant": request.tenant,
-        "run_id": request.run_id,
-        "number": number,
-        "instance_id": request.instance_id,
-        "instance_name": target.name if target else request.instance_name,
-        "run_type": target.run_type if target else None,
-        "flow_kind": target.flow.kind if target else request.kind,
-        "deployment": target.deployment if target else None,
-        "occurred_at": now,
-    }
-
-
-def _inputs(reads: Iterable[Read]) -> dict[str, InputVersion]:
-    return {
-        read.role: InputVersion(
-            instance_id=read.upstream.instance_id,
-            flow_kind=read.upstream.kind,
-            version_id=read.version_id,
-            artifact_version=read.artifact_version,
-            basis=read.basis,
-        )
-        for read in reads
-        if read.upstream.kind is not None
-    }
-
-
-def blockers_of(blockers: Sequence[Blocked]) -> dict[str, Any]:
-    return {
-        "blockers": [
-            Blocker(
-                instance_id=one.flow.instance_id,
-                name=one.name,
-                flow_kind=one.flow.kind,
-                status=one.status,
-                reason=one.reason or None,
-            )
-            for one in blockers[:LIST_LIMIT]
-        ],
-        "blockers_total": len(blockers),
-    }
 
 
 def instance_activity(instance: Instance, action: str, *, actor: str, correlation_id: str | None) -> ActivityRecorded:

@@ -72,7 +72,7 @@ class _Values:
         for name, info in model.model_fields.items():
             said, default = _said_plainly(model, name), info.default
             if said is None:
-                said, dump = msgspec.Raw, _dump_of(model, name)
+                said, dump = msgspec.Raw, dump_of(model, name)
                 default = default if info.is_required() else dump(default)
                 self._by_pydantic.append((name, type(info.default), info.default, default, dump))
             fields.append((name, said) if info.is_required() else (name, said, default))
@@ -119,8 +119,8 @@ def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, StrEnum)
 
 
-def _dump_of(model: type[Message], name: str) -> Callable[[Any], msgspec.Raw]:
-    """The field's own validation and JSON, as in the model."""
+def dump_of(model: type[Message], name: str) -> Callable[[Any], msgspec.Raw]:
+    """A field's own validation and JSON, as in its model."""
     info = model.model_fields[name]
     kind: Any = info.annotation
     has_its_own = isinstance(kind, type) and issubclass(kind, Part)

@@ -21,7 +21,7 @@ import msgspec
 from annotated_types import Ge, Le
 from msgspec import Meta
 from pydantic.fields import FieldInfo
-from runtide_schemas.message import ForeignObject, LongText, Message, Text, Time
+from runtide_schemas.message import ForeignObject, LongText, Message, Part, Text, Time
 from runtide_schemas.topics import Topic
 
 _LONG = 10_000
@@ -75,6 +75,16 @@ def struct_of(model: type[Message]) -> type[msgspec.Struct]:
             fields.append((name, said, msgspec.field(default_factory=list)))
         else:
             fields.append((name, said, info.default))
+    return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, gc=False)
+
+
+def bare_of(model: type[Part]) -> type[msgspec.Struct]:
+    """A Struct with the model's fields, in their order, and its defaults, that checks nothing: to write values that
+    were checked when they came.
+    """
+    fields: list[Any] = [
+        (name, Any) if info.is_required() else (name, Any, info.default) for name, info in model.model_fields.items()
+    ]
     return msgspec.defstruct(model.__name__, fields, kw_only=True, frozen=True, gc=False)
 
 

@@ -6,13 +6,15 @@ blocks. Every answer is a value; none raises.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from runtide_schemas.vocabulary import (
     Basis,
     Code,
@@ -29,13 +31,16 @@ from runtide_schemas.vocabulary import (
 
 from services.lineage.domain import retry
 from services.lineage.domain.backfill import Range
-from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.graph import ABOVE_REMEMBERED, Edge, FlowKey
 from services.lineage.domain.lateness import sessions_late
 from services.lineage.domain.world import Flow, Instance, Read, World
 
 if TYPE_CHECKING:
     from services.lineage.domain.recursive import Asked
     from services.lineage.domain.retry import Retries
+
+
+_OF_INSTANCES = {status: InstanceStatus(status) for status in FlowStatus}
 
 
 class State(StrEnum):
@@ -53,8 +58,7 @@ class State(StrEnum):
         return self in (State.ASKED, State.UNDECIDED, State.PARKED)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request as lineage knows it. `kind` as asked: None means the only flow. `wait_until` None: no deadline.
     `shown`: the blockers named when it was parked; `number`: of its last decision; `seq`: of its newest snapshot.
     `backfill`: it asks for a range of dates; a child of it has the trigger `backfill`. `ended_as`: how it, or
@@ -72,7 +76,7 @@ class Request:
     skip_if_ready: bool
     wait_until: datetime | None
     asked_at: datetime
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
     trigger: Trigger = Trigger.MANUAL
     mode: Mode = Mode.INCREMENTAL
     state: State = State.UNDECIDED
@@ -89,6 +93,10 @@ class Request:
     asked: tuple[Asked, ...] = ()
     planned_for: datetime | None = None
     retries: Retries | None = None
+
+    def but(self, **changes: Any) -> Request:
+        """The same with other values. Thousands move at once: that is why it is a Struct (docs/adr/0036)."""
+        return msgspec.structs.replace(self, **changes)
 
     @property
     def waits_for_room(self) -> bool:
@@ -125,8 +133,7 @@ class Blocked:
     until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """What the request means, as far as it can be known."""
 
     flow: FlowKey
@@ -135,8 +142,7 @@ class Target:
     deployment: str
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """`excused`: what was in the way and is no longer waited for."""
 
     target: Target
@@ -263,10 +269,23 @@ def upstream_blockers(world: World, key: FlowKey) -> tuple[Blocked, ...]:
     known = world.blockers.get(key)
     if known is None:
         above = world.graph.above(key)
+        known = _unready(world, above)
+        if known:
+            readers = {key, *above}
+            known = tuple(one for one in known if not _may_be_late(world, one.flow, readers))
+        world.blockers[key] = known
+    return known
+
+
+def _unready(world: World, above: Sequence[FlowKey]) -> tuple[Blocked, ...]:
+    """Those of them that are not ready. Flows that wait for the same ones hand the same sequence in."""
+    asked, known = world.unready.get(id(above), (None, ()))
+    if asked is not above:
         named = (standing(world, upstream) for upstream in above)
-        blocked = [one for one in named if one.status is not InstanceStatus.READY]
-        readers = {key, *above} if blocked else {key}
-        known = world.blockers[key] = tuple(one for one in blocked if not _may_be_late(world, one.flow, readers))
+        known = tuple(one for one in named if one.status is not InstanceStatus.READY)
+        if len(world.unready) >= ABOVE_REMEMBERED:
+            world.unready.clear()
+        world.unready[id(above)] = above, known
     return known
 
 
@@ -291,7 +310,7 @@ def busy_blocker(world: World, key: FlowKey, flow: Flow, *, automatic: bool = Fa
         return ()
     shown = ", ".join(sorted(map(str, runs))[:3])
     reason = f"{len(runs)} of at most {flow.max_open_runs} runs are open: {shown}"
-    return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason),)
+    return (Blocked(key, world.instances[key.instance_id].name, _OF_INSTANCES[flow.status], reason),)
 
 
 def under_way(world: World, key: FlowKey) -> tuple[Blocked, ...]:
@@ -314,7 +333,7 @@ def too_soon(world: World, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
     if until <= now:
         return ()
     reason = f"it was admitted at {_clock(flow.last_admitted_at)}; its min_interval ends at {_clock(until)}"
-    return (Blocked(key, world.instances[key.instance_id].name, InstanceStatus(flow.status), reason, until),)
+    return (Blocked(key, world.instances[key.instance_id].name, _OF_INSTANCES[flow.status], reason, until),)
 
 
 def too_early(world: World, request: Request, key: FlowKey, now: datetime) -> tuple[Blocked, ...]:
@@ -350,21 +369,20 @@ def inputs_of(world: World, key: FlowKey) -> tuple[Read, ...]:
     """The current versions of what the flow reads: those that satisfied the gate, or that a forced run gets. What
     does not gate and has no version is not read.
     """
-    reads = []
-    for edge in world.graph.into(key):
+    found = ((edge, _read_of(world, edge)) for edge in world.graph.into(key))
+    return tuple([read for edge, read in found if read is not None and (edge.gates or read.version_id is not None)])
+
+
+def _read_of(world: World, edge: Edge) -> Read | None:
+    """The current version of what an edge names: the same for all that read it in this role."""
+    asked = edge.role, edge.upstream
+    if asked not in world.reads:
         upstream = world.flow(edge.upstream)
         version = upstream.version if upstream else None
-        if upstream is not None and (version is not None or edge.gates):
-            reads.append(
-                Read(
-                    edge.role,
-                    edge.upstream,
-                    version.version_id if version else None,
-                    version.artifact_version if version else None,
-                    Basis.ADMITTED,
-                )
-            )
-    return tuple(reads)
+        version_id, artifact_version = (version.version_id, version.artifact_version) if version else (None, None)
+        read = Read(edge.role, edge.upstream, version_id, artifact_version, Basis.ADMITTED)
+        world.reads[asked] = read if upstream is not None else None
+    return world.reads[asked]
 
 
 def answered(request: Request, decision: Decision) -> Request:
@@ -372,21 +390,21 @@ def answered(request: Request, decision: Decision) -> Request:
     number = request.number + 1
     match decision:
         case Parked():
-            return replace(request, number=number, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
+            return request.but(number=number, state=State.PARKED, shown=decision.shown, due_at=decision.due_at)
         case Admitted():
             kind = decision.target.flow.kind
-            return replace(request, number=number, state=State.ADMITTED, kind=kind, shown=())
+            return request.but(number=number, state=State.ADMITTED, kind=kind, shown=())
         case Refused():
-            return ended(replace(request, number=number), RequestStatus.REFUSED)
+            return ended(request.but(number=number), RequestStatus.REFUSED)
         case Skipped():
-            return ended(replace(request, number=number), RequestStatus.SKIPPED)
+            return ended(request.but(number=number), RequestStatus.SKIPPED)
         case Expired():
-            return ended(replace(request, number=number), RequestStatus.EXPIRED)
+            return ended(request.but(number=number), RequestStatus.EXPIRED)
 
 
 def ended(request: Request, how: str) -> Request:
     """The request when it is over: its place is free."""
-    return replace(request, state=State.ENDED, shown=(), ended_as=how)
+    return request.but(state=State.ENDED, shown=(), ended_as=how)
 
 
 def is_news(request: Request, decision: Decision) -> bool:
@@ -401,41 +419,66 @@ def flow_asked(world: World, request: Request) -> FlowKey:
     return FlowKey(request.instance_id, flow.kind if flow else request.kind)
 
 
-def seen_by(world: World, request: Request, decision: Decision | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a decision saw: the flow itself, what it reads without waiting for it, and each flow above, nearest first,
-    with its status and version; whether it was excused, and what of it is under way: admitted runs, and what a
-    recursive request asked for.
+def seen_by(
+    world: World, request: Request, decision: Decision | None = None, *, most: int | None = None
+) -> dict[str, dict[str, Any]]:
+    """What a decision saw, so much at most: the flow itself, what it reads without waiting for it, and each flow above,
+    nearest first, with its status and version; whether it was excused, and what of it is under way: admitted runs, and
+    what a recursive request asked for.
     """
-    key = flow_asked(world, request)
+    key = decision.target.flow if decision is not None and decision.target is not None else flow_asked(world, request)
     asked = {one.flow: one for one in request.asked}
     excused = {one.flow for one in decision.excused} if isinstance(decision, Admitted) else ()
-    ungated = (edge.upstream for edge in world.graph.into(key) if not edge.gates)
-    for upstream in dict.fromkeys((key, *ungated, *world.graph.above(key))):
-        flow, found, one = world.flow(upstream), standing(world, upstream), asked.get(upstream)
-        version, runs = flow.version if flow else None, world.open_runs.get(upstream)
-        seen = {
-            "status": found.status,
-            "version_id": str(version.version_id) if version else None,
-            **({"reason": found.reason} if found.reason else {}),
-            **({"excused": True} if upstream in excused else {}),
-            **({"open_runs": sorted(map(str, runs))} if runs else {}),
-            **({"asked": {"run_id": str(one.run_id), "ended_as": one.ended_as}} if one else {}),
-        }
-        yield world.name_of(upstream), seen
+    ungated, above = world.graph.not_waited_for(key), world.graph.above(key)
+    found = {}
+    for upstream in islice((key, *(dict.fromkeys((*ungated, *above)) if ungated else above)), most):
+        name, seen = _seen(world, upstream) if upstream is key else _seen_often(world, upstream)
+        runs, one = world.open_runs.get(upstream), asked.get(upstream)
+        if runs or one or upstream in excused:
+            seen = {
+                **seen,
+                **({"excused": True} if upstream in excused else {}),
+                **({"open_runs": sorted(map(str, runs))} if runs else {}),
+                **({"asked": {"run_id": str(one.run_id), "ended_as": one.ended_as}} if one else {}),
+            }
+        found[name] = seen
+    return found
+
+
+def _seen_often(world: World, key: FlowKey) -> tuple[str, dict[str, Any]]:
+    """The same for all that wait for it, so it is looked at once."""
+    known = world.seen.get(key)
+    if known is None:
+        known = world.seen[key] = _seen(world, key)
+    return known
+
+
+def _seen(world: World, key: FlowKey) -> tuple[str, dict[str, Any]]:
+    flow, name, status, reason = _how(world, key)
+    version_id = str(flow.version.version_id) if flow and flow.version else None
+    seen = {"status": status, "version_id": version_id}
+    return f"{name}/{key.kind}" if key.kind else name, {**seen, "reason": reason} if reason else seen
 
 
 def standing(world: World, key: FlowKey) -> Blocked:
     """How a flow is, for somebody who waits for it."""
-    instance, flow = world.instances.get(key.instance_id), world.flow(key)
+    _, name, status, reason = _how(world, key)
+    return Blocked(key, name, status, reason)
+
+
+def _how(world: World, key: FlowKey) -> tuple[Flow | None, str, InstanceStatus, str]:
+    """The flow, as far as there is one, the name of its instance, its status, and why."""
+    instance = world.instances.get(key.instance_id)
     if instance is None:
         name = world.names_of_unregistered.get(key.instance_id, str(key.instance_id))
-        return Blocked(key, name, InstanceStatus.NOT_INITIALIZED, "it is not registered")
+        return None, name, InstanceStatus.NOT_INITIALIZED, "it is not registered"
+    flow = instance.flow(key.kind)
     if instance.retired_at is not None:
-        return Blocked(key, instance.name, InstanceStatus.RETIRED, "it is retired")
+        return flow, instance.name, InstanceStatus.RETIRED, "it is retired"
     if flow is None:
-        return Blocked(key, instance.name, InstanceStatus.NOT_INITIALIZED, f"it has no flow {key.kind}")
+        return None, instance.name, InstanceStatus.NOT_INITIALIZED, f"it has no flow {key.kind}"
     reason = f"run {flow.open_run_id} is open" if flow.open_run_id else flow.reason or ""
-    return Blocked(key, instance.name, InstanceStatus(flow.status), reason)
+    return flow, instance.name, _OF_INSTANCES[flow.status], reason
 
 
 def _flow_meant(instance: Instance, kind: FlowKind | None) -> Flow | None:

@@ -20,6 +20,7 @@ from services.lineage.domain.reach import Arrows, Reached
 
 N = TypeVar("N")
 PATH_LIMIT = 100
+ABOVE_REMEMBERED = 50
 
 
 class FlowKey(NamedTuple):
@@ -45,7 +46,7 @@ class Edge:
     @property
     def gates(self) -> bool:
         """The upstream must be ready before the downstream may run."""
-        return self.kind.gates and not self.optional
+        return not self.optional and self.kind.gates
 
     @property
     def propagates(self) -> bool:
@@ -82,7 +83,8 @@ class Graph:
             into.setdefault(edge.downstream, []).append(edge)
         self._into: dict[FlowKey, tuple[Edge, ...]] = {key: tuple(above) for key, above in into.items()}
         self._out_of = _turned_round(self._into)
-        self._last_above: tuple[FlowKey, list[FlowKey]] | None = None  # a decision asks for the same several times
+        self._found_above: dict[bytes, tuple[FlowKey, ...]] = {}  # the last few
+        self._last_above: tuple[FlowKey | None, tuple[FlowKey, ...]] = (None, ())  # a decision asks for it again
 
     @property
     def edges(self) -> Iterator[Edge]:
@@ -96,6 +98,10 @@ class Graph:
     def out_of(self, key: FlowKey) -> Sequence[Edge]:
         """The edges of those that read the flow."""
         return self._out_of.get(key, ())
+
+    def not_waited_for(self, key: FlowKey) -> Sequence[FlowKey]:
+        """What the flow reads as it is, in the order of registration."""
+        return self._not_waited_for.get(key, ())
 
     def rewired(self, into: Mapping[FlowKey, Sequence[Edge]]) -> Graph:
         """The same with other edges into these flows."""
@@ -148,13 +154,23 @@ class Graph:
         return Reach(frozenset(roots), {keys[node]: keys[parents[node]] for node in found.order})
 
     def above(self, key: FlowKey) -> Sequence[FlowKey]:
-        """Every flow upstream of this one through gating edges, each once, nearest first, without the flow itself."""
-        if key not in self._number:
-            return []
-        if self._last_above is None or self._last_above[0] != key:
-            found = [self._keys[node] for node in self._gates.walk([self._number[key]]).order]
-            self._last_above = (key, found)
-        return self._last_above[1]
+        """Every flow upstream of this one through gating edges, each once, nearest first, without the flow itself.
+        Flows that wait for the same ones get the same answer, as long as it is among the last few.
+        """
+        if key is self._last_above[0]:
+            return self._last_above[1]
+        node = self._number.get(key)
+        if node is None:
+            return ()
+        named = self._gates.below(node).tobytes()
+        found = self._found_above.get(named)
+        if found is None:
+            found = tuple([self._keys[node] for node in self._gates.walk([node]).order])
+            if len(self._found_above) >= ABOVE_REMEMBERED:
+                self._found_above.clear()
+            self._found_above[named] = found
+        self._last_above = key, found
+        return found
 
     def gated_by(self, keys: Collection[FlowKey]) -> set[FlowKey]:
         """These flows, and every flow that may have to wait for one of them."""
@@ -170,6 +186,14 @@ class Graph:
     def _keys(self) -> list[FlowKey]:
         """Number → flow, of flows that have an edge."""
         return list(dict.fromkeys([*self._out_of, *self._into]))
+
+    @cached_property
+    def _not_waited_for(self) -> dict[FlowKey, list[FlowKey]]:
+        found: dict[FlowKey, list[FlowKey]] = {}
+        for edge in self.edges:
+            if not edge.gates:
+                found.setdefault(edge.downstream, []).append(edge.upstream)
+        return found
 
     @cached_property
     def _number(self) -> dict[FlowKey, int]:

@@ -35,6 +35,10 @@ class Arrows:
         self.starts: Nodes = np.zeros(size + 1, dtype=np.intp)
         np.cumsum(np.bincount(sources, minlength=size), out=self.starts[1:])
 
+    def below(self, node: int) -> Nodes:
+        """Those that one node leads to."""
+        return self.targets[self.starts[node] : self.starts[node + 1]]
+
     def walk(self, roots: Iterable[int], passes: Callable[[int], bool] | None = None) -> Reached:
         """Everything that the roots lead to, each visited once; not what does not pass, nor what only that leads to. A
         root is reached only if it lies below another one.
@@ -58,7 +62,7 @@ class Arrows:
         return Reached(order, parents)
 
     def _new_below(self, node: int, seen: Flags) -> list[int]:
-        targets = self.targets[self.starts[node] : self.starts[node + 1]]
+        targets = self.below(node)
         if len(targets) >= MANY:
             wide = np.unique(targets[~seen[targets]])
             seen[wide] = True

@@ -74,7 +74,7 @@ def served(request: Request, decision: Decision) -> Request:
         replace(one, ended_as=_SERVED) if one.ended_as is not None and one.flow not in unready else one
         for one in request.asked
     )
-    return request if asked == request.asked else replace(request, asked=asked)
+    return request if asked == request.asked else request.but(asked=asked)
 
 
 def is_coming(world: World, key: FlowKey, others: Coming) -> bool:
@@ -91,8 +91,7 @@ def can_run(world: World, key: FlowKey) -> bool:
 
 def told(request: Request, ended: Request) -> Request:
     """The request after one of those that it asked for has ended."""
-    return replace(
-        request,
+    return request.but(
         asked=tuple(
             replace(one, ended_as=ended.ended_as) if one.run_id == ended.run_id and one.ended_as is None else one
             for one in request.asked

@@ -115,8 +115,7 @@ def after(request: Request, policy: Policy, failure: Failure) -> Retries | None:
 def again(request: Request, retries: Retries, run_id: UUID) -> Request:
     """The request for it: as the one before, but that it waits for what is in the way unless that is forced."""
     endless = request.trigger in (Trigger.UPSTREAM, Trigger.BACKFILL)
-    return replace(
-        request,
+    return request.but(
         run_id=run_id,
         gate=request.gate if request.gate is Gate.FORCE else Gate.WAIT,
         wait_until=None if endless else retries.not_before + PATIENCE,
@@ -134,9 +133,7 @@ def again(request: Request, retries: Retries, run_id: UUID) -> Request:
 
 def instead(asking: Request, failed: UUID, retry: UUID) -> Request:
     """A recursive request that asked for the failed run waits for its retry."""
-    return replace(
-        asking, asked=tuple(replace(one, run_id=retry) if one.run_id == failed else one for one in asking.asked)
-    )
+    return asking.but(asked=tuple(replace(one, run_id=retry) if one.run_id == failed else one for one in asking.asked))
 
 
 def not_yet(request: Request, now: datetime) -> str | None:

@@ -344,6 +344,21 @@ class World:
         """Flow → what blocks it from above, as the gate has found it so far: many requests ask for the same flow."""
         return {}
 
+    @cached_property
+    def unready(self) -> dict[int, tuple[Sequence[FlowKey], Any]]:
+        """What is not ready of all that lies above, by the identity of what the graph answered: the last few."""
+        return {}
+
+    @cached_property
+    def reads(self) -> dict[tuple[str, FlowKey], Read | None]:
+        """Role and upstream → the version that a run would read now, None where there is no such flow."""
+        return {}
+
+    @cached_property
+    def seen(self) -> dict[FlowKey, tuple[str, dict[str, Any]]]:
+        """Flow → its name and how it is, as decisions keep it; nobody changes it."""
+        return {}
+
     def flow(self, key: FlowKey) -> Flow | None:
         instance = self.instances.get(key.instance_id)
         return instance.flow(key.kind) if instance else None
@@ -378,6 +393,8 @@ class World:
             known = self.flow(key)
             if key.kind is not None and flow is not known and flow != known:
                 by_instance.setdefault(key.instance_id, {})[key.kind] = flow
+        if not by_instance:
+            return self
         instances = dict(self.instances)
         for instance_id, flows in by_instance.items():
             instances[instance_id] = instances[instance_id].with_flows(flows)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from runtide_schemas.topics import topic_named
 from runtide_schemas.vocabulary import RunStatus, Trigger
 
 from services.lineage.domain.endings import BEGINNING, Completion, Past, Run, chained, settled
@@ -19,6 +20,8 @@ from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.staleness import answered
 from services.lineage.domain.world import Flow, Instance, Schema, World
 from services.lineage.mirror import Loaded
+from services.lineage.request_rows import DecisionRow
+from shared.messaging.drafts import Draft
 
 
 @dataclass
@@ -52,7 +55,7 @@ class MemoryStore:
     all_requests: dict[UUID, Request] = field(default_factory=dict)
     all_runs: dict[UUID, Run] = field(default_factory=dict)
     versions: dict[UUID, Version] = field(default_factory=dict)
-    decisions: list[Mapping[str, Any]] = field(default_factory=list)
+    decisions: list[DecisionRow] = field(default_factory=list)
     restatements: NoRestatements = field(default_factory=NoRestatements)
     _world: World | None = None
 
@@ -72,6 +75,10 @@ class MemoryStore:
 
     async def advance(self, changed: Collection[Loaded]) -> Callable[[], None]:
         for loaded in changed:
+            counted = Loaded.of(loaded.world, loaded.requests.values())  # what is remembered is what would be loaded
+            assert list(loaded.requests) == list(counted.requests)
+            assert loaded.world.open_runs == counted.world.open_runs
+            assert loaded.world.about_the_past == counted.world.about_the_past
             self._world = loaded.world
         return lambda: None
 
@@ -161,10 +168,10 @@ class MemoryStore:
 
     async def save_events(self, events: object) -> None: ...
 
-    async def save_requests(self, requests: Collection[Request], *, now: datetime) -> None:
-        self.all_requests |= {request.run_id: request for request in requests}
+    async def save_requests(self, changed: Sequence[tuple[Request | None, Request]], *, now: datetime) -> None:
+        self.all_requests |= {after.run_id: after for _, after in changed}
 
-    async def save_decisions(self, decisions: Collection[Mapping[str, Any]]) -> None:
+    async def save_decisions(self, decisions: Sequence[DecisionRow]) -> None:
         self.decisions.extend(decisions)
 
     async def newly_refused(self, activity_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
@@ -181,6 +188,8 @@ class MemoryWork:
     due: dict[tuple[str, str], datetime | None] = field(default_factory=dict)
 
     def publish(self, message: Any, *, cause: object = None) -> None:
+        if isinstance(message, Draft):
+            message = topic_named(message.topic).adapter.validate_json(message.payload)
         self.said.append(message)
 
     def schedule(self, kind: str, ref: str, due_at: datetime) -> None:

@@ -104,7 +104,7 @@ def _only_newly_stale(world: World, roots: Mapping[FlowKey, Root], now: datetime
 
 
 def _skipped_while_running(world: World, request: Request, **now: Any) -> gate.Decision:
-    return _decide(world, replace(request, trigger="not automatic"), **now)  # type: ignore[arg-type]
+    return _decide(world, request.but(trigger="not automatic"), **now)
 
 
 _decide = gate.decide

@@ -144,7 +144,7 @@ def test_an_automatic_refresh_also_waits_for_a_run_of_its_own_that_nobody_asked_
 
 
 def test_a_preview_does_not_stand_for_a_refresh() -> None:
-    waiting = replace(automatic(), state=State.PARKED)
+    waiting = automatic().but(state=State.PARKED)
     assert waiting.will_refresh
-    assert not replace(waiting, mode=Mode.PREVIEW).will_refresh
-    assert not replace(waiting, state=State.ADMITTED).will_refresh
+    assert not waiting.but(mode=Mode.PREVIEW).will_refresh
+    assert not waiting.but(state=State.ADMITTED).will_refresh

@@ -168,7 +168,7 @@ def decided(
     of: World, approved: Approved | None, *, others: Mapping[FlowKey, str] | None = None, decided_before: int = 0
 ) -> Decision:
     """As the service asks: the gate, the plan, the recursion, the plan again."""
-    asking = replace(request("d", gate=Gate.RECURSIVE, plan_id=PLAN), number=decided_before)
+    asking = request("d", gate=Gate.RECURSIVE, plan_id=PLAN).but(number=decided_before)
     decision = gate.decide(of, asking, now=NOW)
     decision = approval.broken(of, asking, decision, approved, others or {}) or recursive.decided(
         of, asking, decision, others or {}

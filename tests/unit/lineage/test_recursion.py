@@ -133,7 +133,7 @@ def test_what_was_ready_in_between_is_asked_for_again_when_somebody_made_it_stal
     after = recursive.served(asking, gate.decide(one_left, asking, now=NOW))
     assert [one.ended_as for one in after.asked] == ["ready", "completed"]
     assert isinstance(said(STALE, asking), Refused)  # the control: it was never ready
-    again = replace(after, asked=after.asked[:1])
+    again = after.but(asked=after.asked[:1])
     assert asks(said(STALE, again)) == "bc"
     assert asks(said(STALE, again, others={key("b"): "requested"})) == "c"
 

@@ -92,7 +92,7 @@ class Platform:
     def tell(self, world: World, roots: dict[FlowKey, Root], *, put: list[Request]) -> None:
         """A batch; then submission echoes what lineage asked for, as a batch of its own."""
         self.time += 1
-        change = Change.of(Loaded(self.world, self.requests))
+        change = Change.of(Loaded.of(self.world, self.requests.values()))
         change.world, change.roots = world, roots
         for each in put:
             change.put(each)
@@ -109,7 +109,7 @@ class Platform:
         for message in work.said:
             if isinstance(message, SubmitRun):
                 asked = self.requests[run_id_of(TENANT, str(message.command_id))]
-                self.tell(self.world, {}, put=[replace(asked, state=State.UNDECIDED)])
+                self.tell(self.world, {}, put=[asked.but(state=State.UNDECIDED)])
 
     def admit(self, message: RequestAdmitted) -> None:
         self.admitted[message.run_id] += 1

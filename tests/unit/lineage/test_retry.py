@@ -1,7 +1,6 @@
 """Which failure gets another run, when, and what the gate says to it."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -72,7 +71,7 @@ def test_a_chain_is_numbered_names_its_first_run_and_ends() -> None:
         if found is None:
             break
         numbers.append((found.number, found.run_id, found.first_run_id, found.on_behalf_of))
-        asked = replace(retry.again(asked, found, run(number + 1)), actor="system:lineage")
+        asked = retry.again(asked, found, run(number + 1)).but(actor="system:lineage")
     assert numbers == [(n, run(n), run(1), "ana@acme") for n in (1, 2, 3)]
 
 
@@ -132,7 +131,7 @@ def test_at_its_time_it_is_admitted() -> None:
 
 
 def test_also_a_forced_retry_waits_for_its_time() -> None:
-    forced = replace(again(), gate=Gate.FORCE)
+    forced = again().but(gate=Gate.FORCE)
     assert isinstance(gate.decide(failed(), forced, now=NOW), Parked)
     assert isinstance(gate.decide(failed(), forced, now=at(60)), Admitted)
 

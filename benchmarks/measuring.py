@@ -75,18 +75,26 @@ async def compare_all(
     """Each floor and then ours, round after round: one measurement of ours is paired with every floor of its round."""
     measured = [[*[await floor.round() for floor in floors], await ours()] for _ in range(rounds + 1)][1:]
     mine = [row[-1] for row in measured]
+    return [
+        figure_of(
+            goal, floor.what, floors=[row[number] for row in measured], ours=mine, wanted=floor.wanted, unit=unit,
+            better=better,
+        )
+        for number, floor in enumerate(floors)
+    ]  # fmt: skip
+
+
+def figure_of(
+    goal: str, what: str, *, floors: Sequence[float], ours: Sequence[float], wanted: float | None, unit: str,
+    better: Literal["higher", "lower"],
+) -> Figure:  # fmt: skip
+    """The medians of what was measured round by round, and of the paired ratios."""
+    ratios = [own / base for own, base in zip(ours, floors, strict=True)]
     worst = min if better == "higher" else max
-    figures = []
-    for number, floor in enumerate(floors):
-        bases = [row[number] for row in measured]
-        ratios = [own / base for own, base in zip(mine, bases, strict=True)]
-        figures.append(
-            Figure(
-                goal, floor.what, unit, statistics.median(bases), statistics.median(mine), statistics.median(ratios),
-                worst(ratios), floor.wanted, better, rounds,
-            )
-        )  # fmt: skip
-    return figures
+    return Figure(
+        goal, what, unit, statistics.median(floors), statistics.median(ours), statistics.median(ratios),
+        worst(ratios), wanted, better, len(ratios),
+    )  # fmt: skip
 
 
 def keep(figures: list[Figure]) -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
+from operator import is_not
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from runtide_schemas.commands import SubmitRun
 from runtide_schemas.message import LIST_LIMIT, Message
 from runtide_schemas.vocabulary import Gate, InstanceStatus, Trigger
 
-from services.lineage import backfills, telling, translation
+from services.lineage import backfills, telling, translation, turning
 from services.lineage.domain import approval, gate, recursive
 from services.lineage.domain.approval import Approved
 from services.lineage.domain.gate import Decision, Request, State
@@ -30,6 +31,7 @@ from services.lineage.domain.world import Cause, Instance, World, changed_copy
 from services.lineage.history import events_of
 from services.lineage.mirror import Loaded
 from services.lineage.request_rows import DecisionRow
+from services.lineage.snapshots import snapshot_draft
 from services.lineage.store import LineageStore
 from shared.messaging.decode import Received
 from shared.messaging.drafts import Draft
@@ -123,16 +125,22 @@ class Change:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a tenant's change comes to. `instances`, `requests`: before and after of each that differs; `announced`:
-    those of which others are told; `messages`: what was decided and asked.
+    """What a tenant's change comes to. `turned`: the instances that are only stale now, before and after; `instances`:
+    all others that differ; `announced`: those of which others are told; `requests`: before and after of each that
+    differs; `messages`: what was decided and asked.
     """
 
     restated: Restated
-    instances: list[tuple[Instance | None, Instance]] = field(default_factory=list)
+    turned: dict[UUID, turning.Pair] = field(default_factory=dict)
+    instances: list[turning.Pair] = field(default_factory=list)
     announced: list[tuple[Instance | None, Instance]] = field(default_factory=list)
     requests: list[tuple[Request | None, Request]] = field(default_factory=list)
     decisions: list[DecisionRow] = field(default_factory=list)
     messages: list[tuple[Message | Draft, Received[Any] | None]] = field(default_factory=list)
+
+    @property
+    def moved(self) -> Iterator[Instance]:
+        return (after for _, after in (*self.instances, *self.turned.values()))
 
 
 async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[Restated]:
@@ -152,7 +160,8 @@ async def conclude(changes: Sequence[Change], work: Work[LineageStore]) -> list[
 
 async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Work[LineageStore]) -> None:
     """Store what moved, and count the tenants of which anything did."""
-    await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances])
+    turned = [after for outcome in outcomes for _, after in outcome.turned.values()]
+    await work.store.save_instances([pair for outcome in outcomes for pair in outcome.instances], turned)
     await work.store.save_requests([pair for outcome in outcomes for pair in outcome.requests], now=work.now)
     await work.store.save_decisions([row for outcome in outcomes for row in outcome.decisions])
     pairs = zip(changes, outcomes, strict=True)
@@ -160,7 +169,7 @@ async def save(changes: Sequence[Change], outcomes: Sequence[Outcome], work: Wor
     changed = [
         Loaded.after(change.world, change.requests, outcome.requests)
         for change, outcome in zip(changes, outcomes, strict=True)
-        if outcome.instances or outcome.requests
+        if outcome.instances or outcome.turned or outcome.requests
     ]
     if changed:
         work.after_commit(await work.store.advance(changed))
@@ -186,13 +195,16 @@ def announce(change: Change, outcome: Outcome, work: Work[LineageStore]) -> None
 def outcome_of(change: Change, work: Work[LineageStore]) -> Outcome:
     """Ask again how things are, ask for refreshes, decide what waits."""
     restated = restate(change.world, change.roots, work.now)
-    outcome = Outcome(restated)
-    for before, after, announced in _moved(change.stored.world, restated.world, restated.causes, work):
-        outcome.instances.append((before, after))
-        if announced:
-            outcome.announced.append((before, after))
-    change.world = restated.world.with_announced(after for _, after in outcome.instances)
+    outcome, stored = Outcome(restated), change.stored.world
+    moved = list(_moved(stored, restated.base, restated.causes_of_moved, work))
+    turned = turning.numbered(restated.turned, work.now)
+    if any(now.instance_id in turned for _, now, _ in moved):
+        moved, turned = list(_moved(stored, restated.world, restated.causes, work)), {}
+    outcome.turned, outcome.instances = turned, [(was, now) for was, now, _ in moved]
+    outcome.announced = [(was, now) for was, now, announced in moved if announced]
+    change.world = (restated.base if turned else restated.world).with_announced(outcome.moved)
     _keep_dates(change, outcome, work)
+    outcome.announced += turned.values()  # no clock says anything of them
     for ask in restated.asks:
         _ask(change, ask, outcome, work)
     _decide_waiting(change, outcome, work)
@@ -240,14 +252,14 @@ def _moved(
     """Each instance that differs: as it was, as it is now (numbered, if its snapshot differs), and whether it does."""
     if after.instances is before.instances:
         return
-    new = after.instances.keys() - before.instances.keys()
+    new = after.instances.keys() - before.instances.keys() if len(after.instances) > len(before.instances) else ()
     resolved = {
         edge.downstream.instance_id
         for instance_id in new
         for kind in after.instances[instance_id].kinds
         for edge in after.graph.out_of(FlowKey(instance_id, kind))
     }
-    for instance_id, now in after.instances.items():
+    for instance_id, now in after.instances.items() if resolved else _others(before.instances, after.instances):
         was = before.instances.get(instance_id)
         if was is now and instance_id not in resolved:
             continue
@@ -255,6 +267,12 @@ def _moved(
             yield was, _numbered(was, now, causes.get(instance_id), work), True
         elif was != now:
             yield was, now, False
+
+
+def _others(before: Mapping[UUID, Instance], after: Mapping[UUID, Instance]) -> Iterator[tuple[UUID, Instance]]:
+    """Those that are not what lay in their place before: all that differ, found at the speed of a copy."""
+    differ = chain(map(is_not, after.values(), before.values()), repeat(True))
+    return compress(after.items(), differ)
 
 
 def _numbered(was: Instance | None, now: Instance, cause: Cause | None, work: Work[LineageStore]) -> Instance:
@@ -281,9 +299,9 @@ def _source(change: Change, instance_id: UUID, cause: Cause | None) -> Received[
 
 def _announcements(
     change: Change, before: Instance | None, after: Instance
-) -> Iterator[tuple[Message, Received[Any] | None]]:
+) -> Iterator[tuple[Message | Draft, Received[Any] | None]]:
     blamed = _source(change, after.instance_id, after.cause)
-    yield translation.snapshot_of(after, change.world), blamed
+    yield snapshot_draft(after, change.world), blamed
     actions = []
     if after.instance_id in change.said:
         actions.append(change.said[after.instance_id])
@@ -366,7 +384,7 @@ def _to_decide(change: Change, outcome: Outcome) -> list[Request]:
     waiting = _waiting(change)
     if change.look_again or not waiting:
         return waiting
-    moved = {FlowKey(now.instance_id, kind) for _, now in outcome.instances for kind in (*now.kinds, None)}
+    moved = {FlowKey(now.instance_id, kind) for now in outcome.moved for kind in (*now.kinds, None)}
     return _gated_by(change, waiting, {*moved, *change.freed})
 
 
@@ -413,6 +431,7 @@ def _keep_admission(change: Change, key: FlowKey, outcome: Outcome, work: Work[L
         return
     change.world = change.world.with_flows({key: changed_copy(flow, last_admitted_at=work.now)})
     pair = change.stored.world.instances.get(key.instance_id), change.world.instances[key.instance_id]
+    outcome.turned.pop(key.instance_id, None)
     outcome.instances = [one for one in outcome.instances if one[1].instance_id != key.instance_id] + [pair]
 
 

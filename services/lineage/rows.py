@@ -342,13 +342,18 @@ def instance_row(instance: Instance) -> dict[str, Any]:
 
 def standing_columns(changed: Sequence[Instance]) -> dict[str, list[Any]]:
     """The answers last given, column by column."""
-    return {
-        "ids": [one.instance_id for one in changed],
-        "tenants": [one.tenant for one in changed],
-        "seqs": [one.seq for one in changed],
+    return answer_columns(changed) | {
         "ats": [one.announced_at for one in changed],
         "statuses": [one.status for one in changed],
         "old_statuses": [one.old_status for one in changed],
+    }
+
+
+def answer_columns(changed: Sequence[Instance]) -> dict[str, list[Any]]:
+    """The same, but for what many may share."""
+    return {
+        "ids": [one.instance_id for one in changed],
+        "seqs": [one.seq for one in changed],
         "causes": [_cause_text(one.cause) for one in changed],
         "answers": [_encode({flow.kind: _answer_row(flow) for flow in one.flows}).decode() for one in changed],
     }

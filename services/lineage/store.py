@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from services.lineage.domain.gate import Request
 from services.lineage.domain.graph import FlowKey
 from services.lineage.domain.world import Instance, Schema, World
 from services.lineage.mirror import Loaded, Mirror
+from services.lineage.moving import Moved
 from services.lineage.reannounce_store import ReannounceStore
 from services.lineage.request_rows import DecisionRow
 from services.lineage.restatement_pages import RestatementPages
@@ -37,6 +39,7 @@ class LineageStore(CalendarStore):
         super().__init__(conn)
         self._mirror = mirror or Mirror()
         self._revisions: dict[str, int] = {}
+        self._counted: set[str] = set()
         self.restatements = RestatementStore(conn)
         self.restatement_pages = RestatementPages(conn)
 
@@ -53,8 +56,12 @@ class LineageStore(CalendarStore):
         return ScheduleStore(self._conn)
 
     async def lock(self, tenants: Collection[str]) -> None:
-        """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring."""
+        """Take the tenants' locks, sorted, so that two batches never wait for each other in a ring. A tenant that is
+        remembered has its row; the others get theirs first.
+        """
         names = sorted(set(tenants))
+        if all(self._mirror.get(name) is not None for name in names) and await self._locked(names):
+            return
         await execute(
             self._conn,
             """
@@ -63,6 +70,10 @@ class LineageStore(CalendarStore):
             """,
             names=names,
         )
+        await self._locked(names)
+
+    async def _locked(self, names: Sequence[str]) -> bool:
+        """Whether all of them were there."""
         found = await fetch(
             self._conn,
             """
@@ -71,6 +82,7 @@ class LineageStore(CalendarStore):
             names=names,
         )
         self._revisions |= {row["tenant"]: row["revision"] for row in found}
+        return len(found) == len(names)
 
     async def load(self, tenants: Collection[str]) -> dict[str, Loaded]:
         """These tenants, which are locked: from memory, as far as nobody else has changed them since. Calendars belong
@@ -116,11 +128,12 @@ class LineageStore(CalendarStore):
 
     async def advance(self, changed: Collection[Loaded]) -> Callable[[], None]:
         """Count these tenants as changed. The answer remembers them so; call it after the commit."""
-        names = [loaded.world.tenant for loaded in changed]
-        await execute(
-            self._conn, "update tenants set revision = revision + 1 where tenant = any(cast(:names as text[]))",
-            names=names,
-        )  # fmt: skip
+        names = [name for name in (loaded.world.tenant for loaded in changed) if name not in self._counted]
+        if names:
+            await execute(
+                self._conn, "update tenants set revision = revision + 1 where tenant = any(cast(:names as text[]))",
+                names=names,
+            )  # fmt: skip
         kept = [(self._next_revision(loaded.world.tenant), loaded) for loaded in changed]
 
         def remember() -> None:
@@ -232,22 +245,43 @@ class LineageStore(CalendarStore):
         )  # fmt: skip
         return {row["run_id"]: row["ended_at"] for row in found}
 
-    async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
-        """Before and after of each. Definitions, facts and edges are touched only where they differ."""
+    async def save_instances(
+        self, changed: Sequence[tuple[Instance | None, Instance]], turned: Sequence[Instance] = ()
+    ) -> None:
+        """Before and after of each. Definitions, facts and edges are touched only where they differ. `turned`: others,
+        of which nothing differs but the answer.
+        """
         touched = [pair for pair in changed if not rows.is_only_answered(*pair)]
         defined = [after for before, after in touched if before is None or before.definition != after.definition]
         await self._upsert("instances", ("instance_id",), [rows.instance_row(after) for after in defined])
         flows = [row for before, after in touched for row in rows.changed_flow_rows(before, after)]
-        await self._upsert("flows", ("instance_id", "kind"), flows)
+        answered = [after for before, after in changed if before is not None]
+        if not await self._move_at_once(flows, Moved.of(answered, turned)):
+            await self._upsert("flows", ("instance_id", "kind"), flows)
+            await self._save_standings(rows.UPDATE_STANDINGS, [*answered, *turned])
         await self._delete_flows([key for before, after in touched for key in rows.gone_flows(before, after)])
         await self._rewire([after for before, after in touched if rows.rewired(before, after)])
-        await self._save_standings(rows.UPDATE_STANDINGS, [after for before, after in changed if before is not None])
         await self._save_standings(rows.INSERT_STANDINGS, [after for before, after in changed if before is None])
 
     async def _save_standings(self, sql: str, changed: Sequence[Instance]) -> None:
         if changed:
-            revisions = [self._next_revision(instance.tenant) for instance in changed]
-            await execute(self._conn, sql, revisions=revisions, **rows.standing_columns(changed))
+            tenants = [instance.tenant for instance in changed]
+            revisions = [self._next_revision(tenant) for tenant in tenants]
+            columns = rows.standing_columns(changed)
+            await execute(self._conn, sql, tenants=tenants, revisions=revisions, **columns)
+
+    async def _move_at_once(self, flows: Sequence[Mapping[str, Any]], moved: Moved) -> bool:
+        """Answers, facts and the count of the change by one statement, where it can be one."""
+        shared = moved.shared()
+        if shared is None:
+            return False
+        tenant, at = shared
+        facts = [_upsert_of("flows", ("instance_id", "kind"), tuple(flows[0]))] if flows else []
+        sql, params = moved.statement(facts)
+        params |= {"rows": rows.dumps(flows)} if flows else {}
+        await execute(self._conn, sql, tenant=tenant, revision=self._next_revision(tenant), at=at, **params)
+        self._counted.add(tenant)
+        return True
 
     async def _delete_flows(self, gone: Sequence[FlowKey]) -> None:
         if gone:
@@ -340,18 +374,18 @@ class LineageStore(CalendarStore):
         """`kept`: a column that stays as it was first set."""
         if not batch:
             return
-        columns = list(batch[0])
-        changes = ", ".join(
-            f"{name} = coalesce({table}.{name}, excluded.{name})" if name == kept else f"{name} = excluded.{name}"
-            for name in columns
-            if name not in key
-        )
-        await execute(
-            self._conn,
-            f"""
-            insert into {table} ({", ".join(columns)})
-            select {", ".join(columns)} from jsonb_populate_recordset(null::{table}, cast(:rows as jsonb))
-            on conflict ({", ".join(key)}) do update set {changes}
-            """,
-            rows=rows.dumps(batch),
-        )
+        await execute(self._conn, _upsert_of(table, key, tuple(batch[0]), kept), rows=rows.dumps(batch))
+
+
+@lru_cache
+def _upsert_of(table: str, key: tuple[str, ...], columns: tuple[str, ...], kept: str | None = None) -> str:
+    changes = ", ".join(
+        f"{name} = coalesce({table}.{name}, excluded.{name})" if name == kept else f"{name} = excluded.{name}"
+        for name in columns
+        if name not in key
+    )
+    return f"""
+    insert into {table} ({", ".join(columns)})
+    select {", ".join(columns)} from jsonb_populate_recordset(null::{table}, cast(:rows as jsonb))
+    on conflict ({", ".join(key)}) do update set {changes}
+    """

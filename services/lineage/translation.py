@@ -258,9 +258,9 @@ def request_for(command: SubmitRun, run_id: UUID, now: datetime) -> Request:
     )
 
 
-def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
-    """The whole instance as last announced."""
-    cause = instance.cause
+def snapshot_of(instance: Instance, world: World, *, with_edges: bool = True) -> wire.InstanceStatusChanged:
+    """The whole instance as last announced; without its edges for who has them already."""
+    cause, edges = instance.cause, instance.upstreams[:LIST_LIMIT] if with_edges else ()
     return wire.InstanceStatusChanged(
         tenant=instance.tenant,
         instance_id=instance.instance_id,
@@ -274,7 +274,7 @@ def snapshot_of(instance: Instance, world: World) -> wire.InstanceStatusChanged:
         else wire.Cause(
             run_id=cause.run_id, version_id=cause.version_id, instance_id=cause.instance_id, path=list(cause.path)
         ),
-        upstreams=[_upstream_snapshot(instance, upstream, world) for upstream in instance.upstreams[:LIST_LIMIT]],
+        upstreams=[_upstream_snapshot(instance, upstream, world) for upstream in edges],
         upstreams_total=len(instance.upstreams),
         update_frequency=None
         if instance.update_frequency is None

@@ -135,7 +135,7 @@ class Graph:
     @cached_property
     def rank(self) -> Mapping[FlowKey, int]:
         """Flow → how many flows lie one after the other above it; only of flows that have an edge."""
-        return {self._keys[node]: depth for depth, layer in enumerate(self._all.layers()) for node in layer}
+        return {self.keys[node]: depth for depth, layer in enumerate(self._all.layers()) for node in layer}
 
     def sorted(self, keys: Iterable[FlowKey]) -> list[FlowKey]:
         """Upstreams before those that read them."""
@@ -145,12 +145,16 @@ class Graph:
         """Everything below the roots along propagating edges, each visited once, nearest first; a flow that does not
         pass is not reached, nor what only lies below it.
         """
-        keys, started = self._keys, [self._number[key] for key in roots if key in self._number]
-        asked = None if passes is None else lambda node: passes(keys[node])
-        return self._reach(self._readers.walk(started, asked), roots)
+        keys = self.keys
+        return self._reach(self.walk_below(roots, None if passes is None else lambda node: passes(keys[node])), roots)
+
+    def walk_below(self, roots: Iterable[FlowKey], passes: Callable[[int], bool] | None = None) -> Reached:
+        """The same by number, for who asks thousands."""
+        number = self.number
+        return self._readers.walk([number[key] for key in roots if key in number], passes)
 
     def _reach(self, found: Reached, roots: Collection[FlowKey]) -> Reach:
-        keys, parents = self._keys, found.parents
+        keys, parents = self.keys, found.parents
         return Reach(frozenset(roots), {keys[node]: keys[parents[node]] for node in found.order})
 
     def above(self, key: FlowKey) -> Sequence[FlowKey]:
@@ -159,13 +163,13 @@ class Graph:
         """
         if key is self._last_above[0]:
             return self._last_above[1]
-        node = self._number.get(key)
+        node = self.number.get(key)
         if node is None:
             return ()
         named = self._gates.below(node).tobytes()
         found = self._found_above.get(named)
         if found is None:
-            found = tuple([self._keys[node] for node in self._gates.walk([node]).order])
+            found = tuple([self.keys[node] for node in self._gates.walk([node]).order])
             if len(self._found_above) >= ABOVE_REMEMBERED:
                 self._found_above.clear()
             self._found_above[named] = found
@@ -178,12 +182,12 @@ class Graph:
 
     def waiting_for(self, keys: Collection[FlowKey]) -> Reach:
         """Every flow that may have to wait for one of these, nearest first."""
-        return self._reach(self._gated.walk([self._number[key] for key in keys if key in self._number]), keys)
+        return self._reach(self._gated.walk([self.number[key] for key in keys if key in self.number]), keys)
 
     # -- as arrays -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def _keys(self) -> list[FlowKey]:
+    def keys(self) -> list[FlowKey]:
         """Number → flow, of flows that have an edge."""
         return list(dict.fromkeys([*self._out_of, *self._into]))
 
@@ -196,8 +200,8 @@ class Graph:
         return found
 
     @cached_property
-    def _number(self) -> dict[FlowKey, int]:
-        return {key: number for number, key in enumerate(self._keys)}
+    def number(self) -> dict[FlowKey, int]:
+        return {key: number for number, key in enumerate(self.keys)}
 
     @cached_property
     def _readers(self) -> Arrows:
@@ -216,7 +220,7 @@ class Graph:
         return self._arrows(list(self.edges))
 
     def _arrows(self, edges: Sequence[Edge], *, upwards: bool = False) -> Arrows:
-        number = self._number
+        number = self.number
         sources = np.fromiter((number[edge.upstream] for edge in edges), dtype=np.intp, count=len(edges))
         targets = np.fromiter((number[edge.downstream] for edge in edges), dtype=np.intp, count=len(edges))
         return Arrows(len(number), targets, sources) if upwards else Arrows(len(number), sources, targets)

@@ -34,6 +34,7 @@ class Arrows:
         self.targets = targets[order]
         self.starts: Nodes = np.zeros(size + 1, dtype=np.intp)
         np.cumsum(np.bincount(sources, minlength=size), out=self.starts[1:])
+        self._rows: list[tuple[int, ...] | Nodes | None] = [None] * size
 
     def below(self, node: int) -> Nodes:
         """Those that one node leads to."""
@@ -44,16 +45,29 @@ class Arrows:
         root is reached only if it lies below another one.
         """
         parents: dict[int, int] = {}
-        seen: Flags = np.zeros(self.size, dtype=np.bool_)
+        seen = bytearray(self.size)
+        flags: Flags = np.frombuffer(seen, dtype=np.bool_)
         layer = list(dict.fromkeys(roots))
         is_root = frozenset(layer)
         order: list[int] = []
         while layer:
             reached: list[int] = []
             for node in layer:
-                new = self._new_below(node, seen)
-                parents |= dict.fromkeys(new, node)
-                reached += new
+                row = self._rows[node]
+                if row is None:
+                    row = self._row(node)
+                if type(row) is tuple:
+                    for target in row:
+                        if not seen[target]:
+                            seen[target] = True
+                            parents[target] = node
+                            reached.append(target)
+                elif b"\0" in flags[row].tobytes():
+                    wide = np.unique(row[~flags[row]])
+                    flags[wide] = True
+                    new = wide.tolist()
+                    parents |= dict.fromkeys(new, node)
+                    reached += new
             if passes is not None:
                 reached = list(filter(passes, reached))
             reached.sort()
@@ -61,18 +75,11 @@ class Arrows:
             layer = [node for node in reached if node not in is_root]
         return Reached(order, parents)
 
-    def _new_below(self, node: int, seen: Flags) -> list[int]:
-        targets = self.below(node)
-        if len(targets) >= MANY:
-            wide = np.unique(targets[~seen[targets]])
-            seen[wide] = True
-            return list(wide.tolist())
-        new = []
-        for target in targets.tolist():
-            if not seen[target]:
-                seen[target] = True
-                new.append(target)
-        return new
+    def _row(self, node: int) -> tuple[int, ...] | Nodes:
+        """What a node leads to, kept for the next walk: few as numbers, many as an array."""
+        targets = self.targets[self.starts[node] : self.starts[node + 1]]
+        row = self._rows[node] = targets if len(targets) >= MANY else tuple(targets.tolist())
+        return row
 
     def _edges_of(self, layer: Nodes) -> tuple[Nodes, Nodes]:
         counts = self.starts[layer + 1] - self.starts[layer]

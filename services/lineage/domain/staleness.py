@@ -12,19 +12,31 @@ a reader by a schema edge when there are other columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from heapq import heapify, heappop, heappush
-from itertools import islice
-from typing import NamedTuple
 from uuid import UUID
 
 from runtide_schemas.vocabulary import EdgeKind, FlowStatus, InstanceStatus
 
+from services.lineage.domain.came import Asked, Came, ways_of
 from services.lineage.domain.freshness import Evidence, freshness
-from services.lineage.domain.graph import PATH_LIMIT, Edge, FlowKey, Reach
+from services.lineage.domain.graph import Edge, FlowKey, Reach
 from services.lineage.domain.lateness import lateness
-from services.lineage.domain.world import Cause, Flow, Instance, Read, Version, World, changed_copy
+from services.lineage.domain.spread import (
+    NOTHING,
+    Turned,
+    answer_of,
+    because_of,
+    below,
+    is_plain,
+    is_told_already,
+    passed,
+)
+from services.lineage.domain.world import Cause, Flow, Instance, Read, Version, World, changed_copy, made_of
+
+_SCHEMA, _STALE = EdgeKind.SCHEMA, FlowStatus.STALE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +65,34 @@ class Ask:
     ref: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Restated:
-    """The world after the pass. `causes`: instance → why it may have moved. `newly_stale`: root → the flows that
-    turned stale by it, nearest first. `asks`: every flow with `on_upstream: refresh` that a change makes run again,
-    whether it turned stale now or was so before. `reach`: by which flow it came to each.
+    """The world after the pass is `base`, but for the flows that `turned`: thousands may, and nothing else of their
+    instances moved. `newly_stale`: root → the flows that turned stale by it, nearest first. `asks`: every flow with
+    `on_upstream: refresh` that a change makes run again, whether it turned stale now or was so before.
+    `causes_of_moved`: instance → why it may have moved, of all but those; `came_by` makes `reach`.
     """
 
-    world: World
-    causes: Mapping[UUID, Cause]
+    base: World
+    turned: Sequence[Turned]
     newly_stale: Mapping[FlowKey, tuple[FlowKey, ...]]
     asks: tuple[Ask, ...]
-    reach: Reach
+    causes_of_moved: Mapping[UUID, Cause]
+    came_by: Callable[[], Reach]
+
+    @cached_property
+    def world(self) -> World:
+        return self.base.with_flows({one.key: one.flow() for one in self.turned})
+
+    @cached_property
+    def causes(self) -> Mapping[UUID, Cause]:
+        """Instance → why it may have moved."""
+        return {**self.causes_of_moved, **{one.key.instance_id: one.cause for one in self.turned}}
+
+    @cached_property
+    def reach(self) -> Reach:
+        """By which flow it came to each."""
+        return self.came_by()
 
 
 def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Restated:
@@ -73,88 +101,117 @@ def restate(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Resta
     First upstreams before their readers, as far as versions moved or staleness went away; then staleness spreads, and
     stops at what is stale already. So the cost is that of the edges out of what moved.
     """
-    turned = _asked_again(world, roots, now)
-    graph = world.graph
-    starts = [key for key, flow in turned.flows.items() if _is_stale(flow) and not _is_stale(world.flow(key))]
-    spread = graph.below(starts, _turned_from_above(world, turned.flows)) if starts else Reach(frozenset(), {})
-    flows = dict(turned.flows)
-    for key, parent in spread.parents.items():
-        flow = flows.get(key) or world.flow(key)
+    asked = _asked_again(world, roots, now)
+    starts = [key for key, flow in asked.moved.items() if _is_stale(flow) and not _is_stale(world.flow(key))]
+    found = below(world, asked.flows, starts, asked.of_roots) if starts else NOTHING
+    first = sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself))
+    own = {key: _own_cause(world, key, roots[key]) for key in first}
+    ways = ways_of(world, own, asked, found)
+    spread = passed(world, found, ways)
+    flows = {key: flow for key, flow in asked.moved.items() if key not in asked.plain}
+    for key, parent in spread.others.items():
+        flow = asked.flows.get(key) or world.flow(key)
         if flow is not None:
-            flows[key] = _with_answer(world, key, flow, f"{world.name_of(parent)} is stale itself", now)
-    further = {key: parent for key, parent in spread.parents.items() if key not in turned.parents}
-    parents = turned.parents | further
-    besides = {key: parent for key, parent in turned.by_columns.items() if key not in parents}
-    reach = Reach(frozenset(roots), parents | besides)
-    after = _without_ended_delays(world.with_flows(flows), roots, now)
-    ways = _ways(after, roots, reach)
+            flows[key] = _with_answer(world, key, flow, because_of(world, parent), now)
+    base = _without_ended_delays(world.with_flows(flows), roots, now)
+    came = Came(world, own, asked, found, spread, ways, flows)
+    turned = came.turned()
     return Restated(
-        world=after,
-        causes=_causes(world, after, roots, ways),
-        newly_stale=_newly_stale(world, flows, roots, ways),
-        asks=tuple(_asks(after, roots)),
-        reach=reach,
+        base=base,
+        turned=turned,
+        newly_stale=came.newly_stale(),
+        asks=tuple(_asks(base, roots, turned)),
+        causes_of_moved=came.causes(),
+        came_by=came.reach,
     )
 
 
-@dataclass(slots=True)
-class _Turned:
-    """`flows`: those that were asked again, upstreams first. `parents`: flow → what above it made us ask; `by_columns`:
-    the same along schema edges, by which not everything is led on.
-    """
-
-    flows: dict[FlowKey, Flow] = field(default_factory=dict)
-    parents: dict[FlowKey, FlowKey] = field(default_factory=dict)
-    by_columns: dict[FlowKey, FlowKey] = field(default_factory=dict)
+def _own_cause(world: World, key: FlowKey, root: Root) -> Cause:
+    return Cause(root.run_id, root.version_id, key.instance_id, (world.name_of_instance(key.instance_id),))
 
 
-def _asked_again(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> _Turned:
-    turned, rank = _Turned(), world.graph.rank
-    moved_above: dict[FlowKey, list[Edge]] = {key: [] for key in roots}
-    waiting = [(rank.get(key, -1), key) for key in roots]
+def _asked_again(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> Asked:
+    asked, rank = Asked({key.instance_id for key in roots}, edges={key: [] for key in roots}), world.graph.rank
+    waiting = [_place(rank.get(key, -1), key) for key in roots]
     heapify(waiting)
     while waiting:
-        _, key = heappop(waiting)
+        key = heappop(waiting)[-1]
         flow, root = world.flow(key), roots.get(key)
-        if flow is None or key in turned.flows:
+        if flow is None or key in asked.flows:
             continue
-        after = turned.flows[key] = _asked(world, key, flow, turned.flows, None if root else moved_above[key], now)
-        cleared = _is_stale(flow) and not _is_stale(after)
-        if not (cleared or (root is not None and (root.changed or root.appeared))):
-            continue
-        for edge in world.graph.out_of(key):
-            if edge.downstream not in moved_above:
-                moved_above[edge.downstream] = []
-                heappush(waiting, (rank[edge.downstream], edge.downstream))
-            moved_above[edge.downstream].append(edge)
-            (turned.parents if edge.propagates else turned.by_columns).setdefault(edge.downstream, key)
-    return turned
+        if root is not None:
+            after = answered(world, key, flow, asked.flows, now)
+        else:
+            after = _asked_along(world, key, flow, asked, now)
+        asked.flows[key] = after
+        if after is not flow:
+            asked.moved[key] = after
+        if (_is_stale(flow) and not _is_stale(after)) or (root is not None and (root.changed or root.appeared)):
+            _put(waiting, [_place(rank[one], one) for one in _led_on(world, key, after, asked)])
+    return asked
 
 
-def _asked(
-    world: World, key: FlowKey, flow: Flow, done: Mapping[FlowKey, Flow], moved: Sequence[Edge] | None, now: datetime
-) -> Flow:
-    """The flow with a fresh answer. `moved`: only along these edges anything moved (None: anything may have)."""
-    if moved is None:
-        return answered(world, key, flow, done, now)
-    reason = _first_reason(moved, flow.version, world, done)
+def _led_on(world: World, key: FlowKey, after: Flow, asked: Asked) -> list[FlowKey]:
+    """The readers that are to be asked because of this flow, and were not before. Who is stale because of this very
+    flow, and still is, stays so whatever else moved above it.
+    """
+    new, edges, name = list[FlowKey](), asked.edges, world.name_of(key)
+    reason = because_of(world, key) if _is_stale(after) else has_another_version(name)
+    for edge in world.graph.out_of(key):
+        reader = edge.downstream
+        (asked.by_columns if edge.kind is _SCHEMA else asked.parents).setdefault(reader, key)
+        known = edges.get(reader)
+        if known is not None:
+            known.append(edge)
+            continue
+        edges[reader] = [edge]
+        instance = world.instances[reader.instance_id]
+        flow = instance.flow(reader.kind)
+        if (
+            flow is not None
+            and flow.stale_by_version == reason
+            and is_told_already(instance, flow, reason)
+            and _first_reason((edge,), flow.version, world, asked.flows) == reason
+        ):
+            asked.flows[reader] = flow
+        else:
+            new.append(reader)
+    return new
+
+
+_Place = tuple[int, int, str, FlowKey]
+
+
+def _place(rank: int, key: FlowKey) -> _Place:
+    """Upstreams before their readers, and what is side by side in the order of its keys, compared as plain values."""
+    return rank, key.instance_id.int, key.kind or "", key
+
+
+def _put(waiting: list[_Place], new: Sequence[_Place]) -> None:
+    if len(new) > len(waiting):
+        waiting += new
+        heapify(waiting)
+    else:
+        for one in new:
+            heappush(waiting, one)
+
+
+def _asked_along(world: World, key: FlowKey, flow: Flow, asked: Asked, now: datetime) -> Flow:
+    """The flow with a fresh answer, where only along some edges anything moved."""
+    reason = _first_reason(asked.edges[key], flow.version, world, asked.flows)
     if reason is None and _is_stale(flow):
-        return answered(world, key, flow, done, now)
+        return answered(world, key, flow, asked.flows, now)
+    instance = world.instances[key.instance_id]
+    if reason is not None and is_told_already(instance, flow, reason):
+        return flow
+    if reason is not None and is_plain(instance, key.kind) and key.instance_id not in asked.of_roots:
+        asked.plain[key] = instance, reason
+        return made_of(Flow, flow.__dict__ | answer_of(reason))
     return _with_answer(world, key, flow, reason, now)
 
 
 def _is_stale(flow: Flow | None) -> bool:
     return flow is not None and flow.stale_by_version is not None
-
-
-def _turned_from_above(world: World, asked: Mapping[FlowKey, Flow]) -> Callable[[FlowKey], bool]:
-    """Whether staleness from above turns a flow: not one that is stale already, nor one that never made a version."""
-
-    def is_turned(key: FlowKey) -> bool:
-        flow = asked.get(key) or world.flow(key)
-        return flow is None or (flow.stale_by_version is None and flow.version is not None)
-
-    return is_turned
 
 
 def _without_ended_delays(world: World, roots: Mapping[FlowKey, Root], now: datetime) -> World:
@@ -225,18 +282,22 @@ def _first_reason(
 ) -> str | None:
     if version is None:
         return None
-    return next((reason for edge in edges if (reason := _stale_along(edge, version, world, done)) is not None), None)
+    for edge in edges:
+        reason = _stale_along(edge, version, world, done)
+        if reason is not None:
+            return reason
+    return None
 
 
 def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowKey, Flow]) -> str | None:
     upstream = done.get(edge.upstream) or world.flow(edge.upstream)
     if upstream is None:
         return None
-    if edge.kind is EdgeKind.SCHEMA:
+    if edge.kind is _SCHEMA:
         other = upstream.version is not None and other_columns(version.read_along(edge), upstream.version)
         return f"{world.name_of(edge.upstream)} has other columns than those that it read" if other else None
     if upstream.stale_by_version is not None:
-        return f"{world.name_of(edge.upstream)} is stale itself"
+        return because_of(world, edge.upstream)
     read, current = version.read_along(edge), upstream.version
     was_read = read.version_id if read else None
     if current is not None and was_read == current.version_id:
@@ -244,9 +305,11 @@ def _stale_along(edge: Edge, version: Version, world: World, done: Mapping[FlowK
     name = world.name_of(edge.upstream)
     if current is None:
         return f"the version of {name} that it read was withdrawn" if was_read else None
-    return (
-        f"it has not read {name} yet" if was_read is None else f"{name} has another version than the one that it read"
-    )
+    return f"it has not read {name} yet" if was_read is None else has_another_version(name)
+
+
+def has_another_version(name: str) -> str:
+    return f"{name} has another version than the one that it read"
 
 
 def other_columns(read: Read | None, current: Version) -> bool:
@@ -265,67 +328,14 @@ def other_columns(read: Read | None, current: Version) -> bool:
     return not known and was.since != current.schema.since
 
 
-class _Way(NamedTuple):
-    """From which root, and through which instances, each named once."""
-
-    root: FlowKey
-    names: tuple[str, ...]
-
-
-def _ways(world: World, roots: Iterable[FlowKey], reach: Reach) -> dict[FlowKey, _Way]:
-    """Roots first, then what they reach, nearest first. Of a long way the root and its last hundred."""
-    ways = {key: _Way(key, (world.name_of_instance(key.instance_id),)) for key in roots}
-    for key in reach.parents:
-        climbed, here = [], key
-        while here not in ways:
-            climbed.append(here)
-            here = reach.parents[here]
-        for below in reversed(climbed):
-            root, names = ways[reach.parents[below]]
-            name = world.name_of_instance(below.instance_id)
-            ways[below] = _Way(root, names if name in names else _longer(names, name))
-    return ways
-
-
-def _longer(names: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return (*names, name) if len(names) < PATH_LIMIT else (names[0], *names[2:], name)
-
-
-def _causes(
-    before: World, after: World, roots: Mapping[FlowKey, Root], ways: Mapping[FlowKey, _Way]
-) -> dict[UUID, Cause]:
-    """Instance → its cause: its own root first, else the nearest above. Only of roots and of what moved."""
-    causes: dict[UUID, Cause] = {}
-    first = sorted(roots, key=lambda key: not (roots[key].changed or roots[key].itself))
-    for key in (*first, *islice(ways, len(roots), None)):
-        instance_id = key.instance_id
-        now = after.instances.get(instance_id)
-        if instance_id in causes or now is None or (key not in roots and now is before.instances[instance_id]):
-            continue
-        way = ways[key]
-        root = roots[way.root]
-        causes[instance_id] = Cause(root.run_id, root.version_id, way.root.instance_id, way.names)
-    return causes
-
-
-def _newly_stale(
-    before: World, flows: Mapping[FlowKey, Flow], roots: Mapping[FlowKey, Root], ways: Mapping[FlowKey, _Way]
-) -> dict[FlowKey, tuple[FlowKey, ...]]:
-    affected: dict[FlowKey, list[FlowKey]] = {key: [] for key in roots}
-    for key, way in islice(ways.items(), len(roots), None):
-        was, now = before.flow(key), flows.get(key)
-        if was and now and was.freshness is not FlowStatus.STALE and now.freshness is FlowStatus.STALE:
-            affected[way.root].append(key)
-    return {key: tuple(flows) for key, flows in affected.items()}
-
-
-def _asks(world: World, roots: Mapping[FlowKey, Root]) -> Iterable[Ask]:
+def _asks(world: World, roots: Mapping[FlowKey, Root], turned: Iterable[Turned]) -> Iterable[Ask]:
     """Also those that the pass did not come to: whoever is stale already may have nothing waiting for it."""
     if not world.refreshing:
         return
-    first = _must_run(world, roots)
+    first, stale = _must_run(world, roots), {one.key for one in turned}
     changed = [key for key, root in roots.items() if root.changed]
-    reach = world.graph.waiting_for([*changed, *(key for key in first if _is_to_run(world.flow(key)))])
+    to_run = [key for key in first if key in stale or _is_to_run(world.flow(key))]
+    reach = world.graph.waiting_for([*changed, *to_run])
     for key in dict.fromkeys((*first, *reach.parents)):
         if key in world.refreshing and world.flow(key) is not None:
             start = key if key in first else reach.path_to(key)[0]

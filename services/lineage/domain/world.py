@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import msgspec
 from runtide_schemas.vocabulary import (
     Basis,
     EdgeKind,
@@ -43,10 +44,14 @@ _OF_INSTANCES = {status: InstanceStatus(status) for status in FlowStatus}
 
 def changed_copy(value: T, **changes: Any) -> T:
     """As `dataclasses.replace`, where thousands are changed in one pass: the dict is copied, and nothing is checked."""
-    copy: T = object.__new__(type(value))
-    copy.__dict__.update(value.__dict__)
-    copy.__dict__.update(changes)
-    return copy
+    return made_of(type(value), value.__dict__ | changes)
+
+
+def made_of(kind: type[T], facts: dict[str, Any]) -> T:
+    """The value whose fields these are, all of them; the dict is its own from now on."""
+    made = object.__new__(kind)
+    object.__setattr__(made, "__dict__", facts)
+    return made
 
 
 class Schema(NamedTuple):
@@ -93,10 +98,13 @@ class Version:
 
     def read_along(self, edge: Edge) -> Read | None:
         """What was read along this edge, None: nothing. Runs read in the roles of their edges."""
-        by_role = next((one for one in self.reads if one.role == edge.role), None)
-        if by_role is not None and by_role.upstream == edge.upstream:
-            return by_role
-        return next((one for one in self.reads if one.upstream == edge.upstream), None)
+        role, upstream = edge.role, edge.upstream
+        for one in self.reads:
+            if one.role == role:
+                if one.upstream == upstream:
+                    return one
+                break
+        return next((one for one in self.reads if one.upstream == upstream), None)
 
 
 @dataclass(frozen=True)
@@ -180,8 +188,7 @@ class Upstream:
     max_lag: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """Why a status moved: the root's run and version, and the names from the root to here."""
 
     run_id: UUID | None
@@ -246,16 +253,18 @@ class Instance:
     @property
     def status(self) -> InstanceStatus:
         """The worst of what its flows show."""
-        return self._worst(flow.status for flow in self.flows)
+        return self._worst([flow.status for flow in self.flows])
 
     @property
     def freshness(self) -> InstanceStatus:
         """The worst of the answers underneath."""
-        return self._worst(flow.freshness for flow in self.flows)
+        return self._worst([flow.freshness for flow in self.flows])
 
-    def _worst(self, statuses: Iterable[FlowStatus]) -> InstanceStatus:
+    def _worst(self, statuses: Sequence[FlowStatus]) -> InstanceStatus:
         if self.retired_at is not None:
             return InstanceStatus.RETIRED
+        if len(statuses) == 1 and self.status_order is None:
+            return _OF_INSTANCES[statuses[0]]
         shown = {_OF_INSTANCES[status] for status in statuses}
         return next(
             (status for status in self.status_order or WORST_FIRST if status in shown), InstanceStatus.NOT_INITIALIZED

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.lineage.mirror import Loaded, Mirror
 from services.lineage.store import LineageStore
+from shared.postgres import execute
 from tests.component.lineage.told import Told
 
 
@@ -94,6 +95,20 @@ async def test_a_transaction_that_was_rolled_back_is_not_remembered(told: Told) 
     assert await read(told, mirror) == before
     await rename(commit=True)  # the control: this one is
     assert await read(told, mirror) == await read(told, Mirror()) != before
+
+
+async def test_a_remembered_tenant_whose_row_is_gone_gets_it_again_with_its_lock(told: Told) -> None:
+    await told.register("prices", type="DatasetInstance")
+    await told.is_quiet()
+    mirror, context = Mirror(), told.lineage.running.context
+    await read(told, mirror)
+    async with context.engine.connect() as conn:
+        await execute(conn, "delete from tenants where tenant = :tenant", tenant=told.tenant)
+        store = LineageStore(conn, mirror)
+        await store.lock([told.tenant])
+        loaded = (await store.load([told.tenant]))[told.tenant]
+        assert [one.name for one in loaded.world.instances.values()] == ["prices"]
+        await conn.rollback()
 
 
 async def test_what_is_stored_is_what_the_runs_say_and_what_is_not_is_named(told: Told) -> None:

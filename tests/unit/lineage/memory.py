@@ -163,8 +163,10 @@ class MemoryStore:
                 found[run_id] = min(found.get(run_id, ended_at), ended_at)
         return found
 
-    async def save_instances(self, changed: Sequence[tuple[Instance | None, Instance]]) -> None:
-        self.instances |= {after.instance_id: after for _, after in changed}
+    async def save_instances(
+        self, changed: Sequence[tuple[Instance | None, Instance]], turned: Sequence[Instance]
+    ) -> None:
+        self.instances |= {after.instance_id: after for after in (*(after for _, after in changed), *turned)}
 
     async def save_events(self, events: object) -> None: ...
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from services.lineage.conclusion import DATE, Change, outcome_of
 from services.lineage.domain import definition, plan
 from services.lineage.domain.gate import upstream_blockers
 from services.lineage.domain.staleness import Root, restate
 from services.lineage.domain.world import Flow, Instance, World
+from services.lineage.mirror import Loaded
+from tests.unit.lineage.memory import MemoryStore, MemoryWork
 from tests.unit.lineage.sessions import NEW_YORK, XNYS, closed
-from tests.unit.lineage.worlds import all_ready, id_of, key, version, world
+from tests.unit.lineage.worlds import TENANT, all_ready, id_of, key, version, world
 
 AT_SIX = {"frequency": "daily", "business_days_only": True, "calendar": "XNYS", "available_at": "18:00"}
 NOON = datetime(2025, 1, 15, 17, tzinfo=UTC)  # Wednesday noon in New York
@@ -244,3 +247,12 @@ def test_what_is_stale_by_version_or_beyond_the_horizon_is_not_only_late() -> No
     redefined = replace(of.instances[id_of("prices")], definition_changed_at=datetime(2099, 1, 1, tzinfo=UTC))
     assert blockers(asked(of.with_instance(redefined), SIX), "below") == [("prices", "stale")]
     assert blockers(reading(5000, datetime(2026, 1, 2, 12, tzinfo=UTC)), "below") == [("prices", "stale")]
+
+
+def test_an_instance_whose_row_fell_due_is_called_again_when_its_new_answer_falls_due() -> None:
+    change = Change.of(Loaded.of(dated("2025-01-14"), ()))
+    change.roots[key("prices")] = Root("x", changed=False)
+    change.due.add(id_of("prices"))
+    work = MemoryWork(SIX, MemoryStore(TENANT))
+    outcome_of(change, work)  # type: ignore[arg-type]
+    assert work.due == {(DATE, str(id_of("prices"))): NEXT_SIX}

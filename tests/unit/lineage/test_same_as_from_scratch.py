@@ -13,6 +13,7 @@ from runtide_schemas.vocabulary import FlowKind, InstanceType
 
 from services.lineage.domain import definition, staleness
 from services.lineage.domain.graph import FlowKey
+from services.lineage.domain.spread import NOTHING
 from services.lineage.domain.staleness import Root, answered, restate
 from services.lineage.domain.world import Flow, Instance, Version, World
 from tests.unit.lineage.sessions import XNYS
@@ -99,7 +100,7 @@ def test_a_pass_answers_as_asking_everything_would() -> None:
 
 
 def test_control_staleness_that_does_not_spread_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staleness, "_turned_from_above", lambda *_: lambda _: False)
+    monkeypatch.setattr(staleness, "below", lambda *_: NOTHING)
     assert _deviating_seeds()
 
 

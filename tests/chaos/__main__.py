@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,7 @@ def main() -> int:
         _native("down")
     print("\n".join(report.lines(result)))
     if long:
-        KEPT.write_text(json.dumps({"plan": asdict(plan), **asdict(result)}, indent=2) + "\n", encoding="utf-8")
+        KEPT.write_text(report.kept(plan, result), encoding="utf-8")
     return 0 if result.holds else 1
 
 

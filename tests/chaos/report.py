@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.chaos.storm import Result
+import msgspec
+
+from tests.chaos.storm import Plan, Result
 
 MEANING = {
     "I1": "each acknowledged command has its answer",
@@ -34,6 +36,12 @@ def lines(result: Result) -> list[str]:
     if not result.holds:
         said.append(f"  again: make chaos SEED={result.seed}")
     return said
+
+
+def kept(plan: Plan, result: Result) -> str:
+    """The same as JSON, with the plan: what `benchmarks/results` keeps of a long run."""
+    said = {"plan": msgspec.to_builtins(plan), **msgspec.to_builtins(result)}
+    return msgspec.json.format(msgspec.json.encode(said), indent=2).decode() + "\n"
 
 
 def _words(counts: dict[str, int]) -> str:

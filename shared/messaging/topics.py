@@ -39,7 +39,7 @@ async def admin_of(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient
 
 
 @asynccontextmanager
-async def _admin_or_reason(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def admin_or_reason(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Raises: ClusterError saying why nobody answers."""
     try:
         async with admin_of(settings) as admin:
@@ -58,7 +58,7 @@ async def run(verb: str) -> int:
     """One verb of the command line; answers its exit code."""
     settings = KafkaSettings()
     factor = int(os.environ.get("RUNTIDE_KAFKA_REPLICATION_FACTOR", "0")) or None
-    async with _admin_or_reason(settings) as admin:
+    async with admin_or_reason(settings) as admin:
         if verb == "check":
             try:
                 await cluster.check(admin, prefix=settings.prefix)

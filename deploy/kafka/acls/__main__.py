@@ -3,26 +3,21 @@
 import asyncio
 import sys
 
-from aiokafka.errors import KafkaError
 from runtide_schemas.cluster import ClusterError
 
 from deploy.kafka.acls import HERE, files
 from deploy.kafka.acls.apply import allow, of_file
-from shared.messaging.failure import why_away
-from shared.messaging.topics import admin_of
+from shared.messaging.topics import admin_or_reason
 from shared.settings import KafkaSettings
 
 
 async def apply(names: list[str]) -> None:
     settings = KafkaSettings()
     wanted = {name: of_file(name, settings.prefix) for name in names}
-    try:
-        async with admin_of(settings) as admin:
-            for name, rights in wanted.items():
-                await allow(admin, rights)
-                print(f"{name}: {len(rights)} rights")
-    except (KafkaError, OSError) as error:
-        raise ClusterError(f"Kafka at {settings.bootstrap}: {await why_away(settings, error)}") from error
+    async with admin_or_reason(settings) as admin:
+        for name, rights in wanted.items():
+            await allow(admin, rights)
+            print(f"{name}: {len(rights)} rights")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from uuid import UUID
 
 from runtide_schemas.vocabulary import FlowStatus
@@ -46,7 +47,7 @@ def ways_of(world: World, own: Mapping[FlowKey, Cause], asked: Asked, found: Bel
     return Ways(world, parents, known)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Came:
     """All that a pass came to, and what is to be said of it. `own`: root → the cause that it is, those that changed
     first; `flows`: those that answer otherwise and are not plain.
@@ -87,7 +88,7 @@ class Came:
             if key.instance_id in self.world.instances:
                 causes.setdefault(key.instance_id, cause)
         moved = {key.instance_id for key in self.flows} - causes.keys()
-        for key in self._nearest_first() if moved else ():
+        for key in self._nearest_first if moved else ():
             if key.instance_id in moved and key.instance_id not in causes:
                 causes[key.instance_id] = self._way_to(key)[1]
         return causes
@@ -99,7 +100,7 @@ class Came:
             pass
         elif self.spread.others or self.asked.by_columns:
             turned |= {one.key for one in self.spread.turned}
-            for key in self._nearest_first():
+            for key in self._nearest_first:
                 if key in turned:
                     affected[self._way_to(key)[0]].append(key)
         else:
@@ -117,7 +118,8 @@ class Came:
     def _way_to(self, key: FlowKey) -> Way:
         return self.ways.to(self.world.graph.number[key])
 
-    def _nearest_first(self) -> Iterator[FlowKey]:
+    @cached_property
+    def _nearest_first(self) -> tuple[FlowKey, ...]:
         """All but the roots; what was asked by columns comes before what it led to."""
         parents, placed = self.reach().parents, dict.fromkeys(self.own)
         for key in parents:
@@ -126,4 +128,4 @@ class Came:
                 climbed.append(here)
                 here = parents[here]
             placed |= dict.fromkeys(reversed(climbed))
-        return (key for key in placed if key not in self.own)
+        return tuple([key for key in placed if key not in self.own])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 # Below the range the kernel gives to outgoing connections, so that none takes a picked port before its server binds.
@@ -61,11 +61,15 @@ def pick(
         wishes += [wish] if use_preferred else []
         taken = set(chosen.values())
         found = next((port for port in wishes if port not in taken and free(port)), None)
-        chosen[name] = found if found is not None else _any_free(rng, taken, free)
+        chosen[name] = found if found is not None else any_free(taken, free=free, rng=rng)
     return {name: chosen[name] for name in preferred}
 
 
-def _any_free(rng: random.Random, taken: set[int], free: Callable[[int], bool]) -> int:
+def any_free(
+    taken: Collection[int] = (), *, free: Callable[[int], bool] = is_free, rng: random.Random | None = None
+) -> int:
+    """A port that no connection gets by itself, and that nobody listens on now. Raises: RuntimeError."""
+    rng = rng or random.Random()
     for _ in range(2_000):
         port = rng.choice(FREE_RANGE)
         if port not in taken and free(port):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from deploy.native.ports import any_free
 from tests.support.eventually import eventually
 from tests.support.harness import World
 from tests.support.wire import KafkaWire, Wire
@@ -72,7 +72,7 @@ class Fleet:
 
     def __init__(self, world: World, logs: Path) -> None:
         self.world, self._logs = world, logs
-        self._ports = {service: free_port() for service in SERVICES}
+        self._ports = {service: any_free() for service in SERVICES}
         self.members: dict[tuple[str, int], Member] = {}
         self.wires: dict[tuple[str, str], Wire] = {}
         self.deaths: list[str] = []  # processes that ended by themselves
@@ -92,7 +92,7 @@ class Fleet:
     async def close(self) -> None:
         await asyncio.gather(*(member.kill() for member in self.members.values()))
         for wire in self.wires.values():
-            await wire.cut()
+            await wire.close()
 
     def _wire(self, neighbour: str) -> Wire:
         env = self.world.env
@@ -108,7 +108,7 @@ class Fleet:
 
     async def start(self, service: str, slot: int = 1, **more: str) -> Member:
         """A process of the service; it is not waited for."""
-        port = self._ports[service] if slot == 1 else free_port()
+        port = self._ports[service] if slot == 1 else any_free()
         with (self._logs / f"{service}-{slot}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", f"services.{service}", "run", cwd=ROOT, stdin=asyncio.subprocess.DEVNULL,
@@ -172,9 +172,3 @@ async def answers(url: str) -> bool:
             return (await http.get(url)).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -17,6 +16,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWaitStrategy, WaitStrategy
 
+from deploy.native.ports import any_free
 from shared.auth import mint
 from shared.settings import AuthSettings
 
@@ -79,7 +79,7 @@ class DockerStack:
         return container.start()
 
     def _postgres(self) -> None:
-        port, password = _free_port(), secrets.token_hex(16)
+        port, password = any_free(), secrets.token_hex(16)
         container = self._run(
             "postgres", "postgres:18", ports={5432: port},
             env={"POSTGRES_USER": "runtide", "POSTGRES_PASSWORD": password, "POSTGRES_DB": "runtide"},
@@ -91,7 +91,7 @@ class DockerStack:
         self.env["RUNTIDE_POSTGRES_DSN"] = f"postgresql://runtide:{password}@{LOOPBACK}:{port}/runtide"
 
     def _kafka(self) -> None:
-        port = _free_port()
+        port = any_free()
         lines = (ROOT / "deploy" / "kafka" / "server.properties").read_text(encoding="utf-8").splitlines()
         pairs = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
         env = {"KAFKA_" + name.replace(".", "_").upper(): value for name, value in pairs.items()}
@@ -105,7 +105,7 @@ class DockerStack:
         self.env["RUNTIDE_KAFKA_BOOTSTRAP"] = f"{LOOPBACK}:{port}"
 
     def _s3(self) -> None:
-        port, access, secret = _free_port(), "runtide", secrets.token_hex(16)
+        port, access, secret = any_free(), "runtide", secrets.token_hex(16)
         self._run(
             "s3", "chrislusf/seaweedfs:4.48", ports={8333: port}, command="mini -dir=/data -bucket=runs,logs",
             env={"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret},
@@ -118,7 +118,7 @@ class DockerStack:
         }
 
     def _prefect(self) -> None:
-        port = _free_port()
+        port = any_free()
         self._run(
             "prefect", "prefecthq/prefect:3-latest", ports={4200: port},
             command="prefect server start --host 0.0.0.0",
@@ -128,7 +128,7 @@ class DockerStack:
         self.env["RUNTIDE_PREFECT_API_URL"] = self.env["PREFECT_API_URL"] = f"http://{LOOPBACK}:{port}/api"
 
     def _realtime(self) -> None:
-        port, internal = _free_port(), _free_port()
+        port, internal = any_free(), any_free()
         api_key, token_key = secrets.token_hex(32), secrets.token_hex(32)
         self._run(
             "realtime", "centrifugo/centrifugo:v6", ports={8000: port, 9000: internal},
@@ -142,9 +142,3 @@ class DockerStack:
             "RUNTIDE_CENTRIFUGO_WS_URL": f"ws://{LOOPBACK}:{port}/connection/websocket",
             "RUNTIDE_CENTRIFUGO_TOKEN_HMAC_KEY": token_key,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ class Wire:
         self._target = urlsplit(url)
         self._listener: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
-        self._port = 0
+        self._held = socket.socket()
         self.delay_seconds = 0.0
         self.loses_answers = self.swallows_answers = False
         self.answers_lost = 0
@@ -28,20 +29,25 @@ class Wire:
         self.passes.set()
 
     async def open(self) -> Wire:
-        """Choose a port; nobody answers there yet."""
-        await self.mend()
-        await self.cut()
+        """Choose a port; nobody answers there yet. It stays bound while the wire is cut, else a connection that
+        somebody opens meanwhile may get it as its own end."""
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind(("127.0.0.1", 0))
         return self
+
+    async def close(self) -> None:
+        await self.cut()
+        self._held.close()
 
     @property
     def url(self) -> str:
-        address = f"127.0.0.1:{self._port}"
+        address = f"127.0.0.1:{self.port}"
         held, at, _ = self._target.netloc.rpartition("@")
         return self._target._replace(netloc=f"{held}{at}{address}").geturl()
 
     @property
     def port(self) -> int:
-        return self._port
+        return int(self._held.getsockname()[1])
 
     async def mend(self) -> None:
         """As good as new; what was cut stays cut, and may connect again."""
@@ -49,8 +55,7 @@ class Wire:
         self.loses_answers = self.swallows_answers = False
         self.passes.set()
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
-            self._port = self._listener.sockets[0].getsockname()[1]
+            self._listener = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
         if self._listener is not None:

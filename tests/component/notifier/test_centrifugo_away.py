@@ -20,7 +20,7 @@ REQUESTS = "requests.status.v1"
 async def wire(world: World) -> Any:
     opened = await Wire(world.env["RUNTIDE_CENTRIFUGO_API_URL"]).open()
     yield opened
-    await opened.cut()
+    await opened.close()
 
 
 async def test_while_centrifugo_is_away_nothing_is_lost_and_then_the_newest_state_arrives(

@@ -67,7 +67,7 @@ class Faulty:
         for service in self.services.values():
             await service.stop()
         for wire in self.wires.values():
-            await wire.cut()
+            await wire.close()
 
     async def found(self, service: str) -> dict[str, Any]:
         """Name → finding."""

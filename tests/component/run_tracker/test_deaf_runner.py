@@ -48,7 +48,7 @@ async def wire(world: World) -> AsyncIterator[Wire]:
     opened = await Wire(world.env["RUNTIDE_PREFECT_API_URL"]).open()
     await opened.mend()
     yield opened
-    await opened.cut()
+    await opened.close()
 
 
 @pytest.fixture

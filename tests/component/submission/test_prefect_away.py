@@ -18,7 +18,7 @@ from tests.support.wire import Wire
 async def wire(world: World) -> AsyncIterator[Wire]:
     opened = await Wire(world.env["RUNTIDE_PREFECT_API_URL"]).open()
     yield opened
-    await opened.cut()
+    await opened.close()
 
 
 @pytest.fixture

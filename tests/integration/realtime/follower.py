@@ -1,4 +1,4 @@
-"""The parts of the proof that nothing is missed: a source of truth, its announcer, a wire to cut, and the client."""
+"""The parts of the proof that nothing is missed: a source of truth, its announcer, and the client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import centrifuge  # type: ignore[import-untyped]
 import httpx
 
-from tests.integration.realtime.node import Api, connection_token, eventually, free_port, subscription_token
+from tests.integration.realtime.node import Api, connection_token, eventually, subscription_token
 
 FEED = "tenant:acme:feed"
 Row = tuple[int, str]  # seq, state
@@ -77,50 +77,6 @@ class Announcer:
 
         replies = await eventually(accepted)
         assert all("publish" in reply for reply in replies), replies
-
-
-class Wire:
-    """A TCP connection to the server that can be cut, and stays cut until it is mended."""
-
-    def __init__(self, target_port: int) -> None:
-        self.target_port, self.port = target_port, free_port()
-        self.url = f"ws://127.0.0.1:{self.port}/connection/websocket"
-        self.ends: set[asyncio.StreamWriter] = set()
-        self.listener: asyncio.Server | None = None
-
-    async def mend(self) -> None:
-        self.listener = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-
-    def cut(self) -> None:
-        if self.listener is not None:
-            self.listener.close()
-        for end in self.ends:
-            end.transport.abort()
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.ends.add(writer)
-        far = None
-        try:
-            far_reader, far = await asyncio.open_connection("127.0.0.1", self.target_port)
-            self.ends.add(far)
-            await asyncio.wait(
-                [asyncio.create_task(_pump(reader, far)), asyncio.create_task(_pump(far_reader, writer))],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        except OSError:
-            pass  # the server is down: the client sees a cut connection
-        finally:
-            for end in (writer, far):
-                if end is not None:
-                    end.transport.abort()
-                    self.ends.discard(end)
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await source.read(65536):
-            sink.write(piece)
-            await sink.drain()
 
 
 class Follower(centrifuge.SubscriptionEventHandler):  # type: ignore[misc]

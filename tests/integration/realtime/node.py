@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from deploy.native.ports import any_free
 from tests.support.centrifugo_scenario import API_KEY, TOKEN_KEY, Server, mint
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,12 +37,6 @@ async def eventually(condition: Callable[[], Any] | Callable[[], Awaitable[Any]]
         raise TimeoutError(f"not true after {seconds} s: {getattr(condition, '__name__', condition)}") from None
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @dataclass
 class Node:
     """One process of the embedded node or of a Centrifugo, on loopback and ports of its own."""
@@ -51,8 +45,8 @@ class Node:
     log: Path
     config: Path = SCENARIO_CONFIG
     overrides: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
-    internal_port: int = field(default_factory=free_port)
+    port: int = field(default_factory=any_free)
+    internal_port: int = field(default_factory=any_free)
     process: asyncio.subprocess.Process | None = None
 
     @property

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.integration.realtime.conftest import StartNode
-from tests.integration.realtime.follower import FEED, Announcer, Follower, Truth, Wire, status_channel
+from tests.integration.realtime.follower import FEED, Announcer, Follower, Truth, status_channel
 from tests.integration.realtime.node import DEPLOYED_CONFIG, Api, eventually
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.own_realtime
 
@@ -35,8 +36,9 @@ class Outcome:
 async def outcome(start_node: StartNode) -> Outcome:
     """One run; each test looks at one side of it."""
     node = await start_node(config=DEPLOYED_CONFIG)
-    truth, api, wire = Truth(dict.fromkeys(ENTITIES, (0, "new"))), Api(node.server), Wire(node.port)
+    truth, api = Truth(dict.fromkeys(ENTITIES, (0, "new"))), Api(node.server)
     announcer = Announcer(truth, api, list(ENTITIES))
+    wire = await Wire(node.server.ws_url).open()
     await wire.mend()
     lists = Follower("lists", wire.url, [FEED], truth)
     watcher = Follower("watcher", wire.url, [status_channel(entity) for entity in WATCHED], truth)
@@ -65,7 +67,7 @@ async def outcome(start_node: StartNode) -> Outcome:
     recovered["kill"] = await told_since(before)
 
     before = so_far()
-    wire.cut()
+    await wire.cut()
     await all_are("is_lost")
     await announcer.announce(100)  # fewer than the feed's history of 300
     await wire.mend()
@@ -73,7 +75,7 @@ async def outcome(start_node: StartNode) -> Outcome:
     await announcer.announce(1000)
 
     before = so_far()
-    wire.cut()
+    await wire.cut()
     await all_are("is_lost")
     await announcer.announce(60, last=MISSED)
     await node.restart()
@@ -91,7 +93,7 @@ async def outcome(start_node: StartNode) -> Outcome:
     await eventually(careless_has_the_newest)
     await eventually(lambda: not lists.wrong(announcer.entities) and not watcher.wrong(set(WATCHED) - {MISSED}))
     await asyncio.gather(*(follower.stop() for follower in followers))
-    wire.cut()
+    await wire.close()
     await api.close()
     await node.stop()
     return Outcome(truth, lists, watcher, careless, changes, recovered)

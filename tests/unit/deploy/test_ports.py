@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 from deploy.native import ports
 
@@ -28,6 +29,11 @@ def test_keeps_what_it_picked_before() -> None:
 def test_keeps_a_port_that_its_own_process_holds() -> None:
     chosen = ports.pick({"kafka": 25000}, in_use=frozenset({"kafka"}), preferred=WANTED, free=free_except(25000))
     assert chosen["kafka"] == 25000
+
+
+def test_any_port_is_one_that_no_outgoing_connection_gets() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(ports.any_free() < lowest for _ in range(20))
 
 
 def test_leaves_a_remembered_port_that_a_stranger_took() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ async def wire(far: Far) -> AsyncIterator[Wire]:
     opened = await Wire(f"tcp://user:secret@127.0.0.1:{far.port}/base").open()
     await opened.mend()
     yield opened
-    await opened.cut()
+    await opened.close()
 
 
 async def ask(wire: Wire, line: bytes = b"a\n") -> bytes:
@@ -100,6 +101,14 @@ async def test_a_cut_wire_breaks_what_stands_and_refuses_what_comes(wire: Wire) 
         await ask(wire)
 
 
+async def test_a_cut_wires_port_goes_to_nobody_else(wire: Wire) -> None:
+    await wire.cut()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", wire.port))
+    await wire.mend()
+    assert await ask(wire) == b"A\n"
+
+
 async def test_kafkas_answers_name_the_wire_and_not_the_broker() -> None:
     async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -118,5 +127,5 @@ async def test_kafkas_answers_name_the_wire_and_not_the_broker() -> None:
     said = await reader.readexactly(4 + 2 + 9 + 4 + 5)
     assert said[15:19] == struct.pack(">i", wire.port)
     writer.transport.abort()
-    await wire.cut()
+    await wire.close()
     server.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -50,9 +51,17 @@ def _sessions_before(day: date) -> pd.DatetimeIndex:
 
 @lru_cache(maxsize=1)
 def _source() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    from skfolio.datasets import load_factors_dataset, load_sp500_dataset, load_sp500_index
-
-    prices = load_sp500_dataset()
-    benchmark = load_sp500_index().reindex(prices.index)
-    factors = load_factors_dataset().reindex(prices.index)
+    prices = _shipped("sp500_dataset")
+    benchmark = _shipped("sp500_index").reindex(prices.index)
+    factors = _shipped("factors_dataset").reindex(prices.index)
     return prices, benchmark, factors
+
+
+def _shipped(name: str) -> pd.DataFrame:
+    """A file of skfolio as `skfolio.datasets` loads it, which would import scikit-learn for it (0.7 s, 90 MiB)."""
+    import pandas as pd
+
+    file = distribution("skfolio").locate_file(f"skfolio/datasets/data/{name}.csv.gz")
+    closes = pd.read_csv(str(file), index_col=0)
+    closes.index = pd.to_datetime(closes.index, format="%Y-%m-%d")
+    return closes

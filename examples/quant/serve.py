@@ -1,6 +1,6 @@
 """Serve every example flow as `<flow>/prod` in one process: `python -m examples.quant.serve`.
 
-Prefect starts each flow run in a process of its own, which by default imports Prefect, pandas and scikit-learn anew:
+Prefect starts each flow run in a process of its own, which by default imports Prefect, pandas and pyarrow anew:
 five seconds before the flow's first line. Here a fork server imports them once, beforehand, and each flow run is a fork
 of it: it starts in a tenth of a second and shares its memory. Prefect's runner has no setting for that, so
 `start_by_fork` replaces the one name by which its engine looks up how to start a process; if a later Prefect has no
@@ -27,15 +27,12 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "runtide.flow")
 
 DEPLOYMENT = "prod"
 HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows: three without one, and a run is shown as unresponsive
-# skfolio and the calendars are not among them: 37 MiB that few flows need, and a third of a second to import.
+# scikit-learn, SciPy, skfolio and the calendars are not among them: 100 MiB that few flows need, and a second to import.
 WARM = (
     "prefect.flow_engine",
     "prefect.runtime.flow_run",
     "pandas",
     "pyarrow.parquet",
-    "scipy.stats",
-    "sklearn.linear_model",
-    "sklearn.metrics",
     "aiokafka",
     "minio",
     "runtide.flow",

@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
+from skfolio.datasets import load_factors_dataset, load_sp500_dataset, load_sp500_index
 
-from examples.quant.data import load_market
+from examples.quant.data import _source, load_market
 
 
 def last_session(now):
@@ -34,6 +35,14 @@ def test_after_the_source_is_used_up_its_end_is_at_today():
     far = load_market(datetime(2040, 1, 10, 12, tzinfo=UTC))
     assert len(far.prices) == 8313
     assert far.prices.index[-1].date() == date(2040, 1, 9)
+
+
+def test_the_source_is_what_skfolio_loads():
+    loaded = load_sp500_dataset(), load_sp500_index(), load_factors_dataset()
+    prices, benchmark, factors = _source()
+    pd.testing.assert_frame_equal(prices, loaded[0])
+    pd.testing.assert_frame_equal(benchmark, loaded[1].reindex(prices.index))
+    pd.testing.assert_frame_equal(factors, loaded[2].reindex(prices.index))
 
 
 def test_prices_index_and_factors_share_their_sessions(market):

@@ -21,7 +21,7 @@ def run_inference(
     """Predicts the newest `sessions` sessions; their targets are not known yet, so nothing was trained on them."""
     import numpy as np
     import pandas as pd
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     from examples.quant.features import FEATURES, HORIZON, ranked, raw_features
     from examples.quant.model import Model
@@ -44,7 +44,7 @@ def run_inference(
         began = time.perf_counter()
         prediction = model.predict(rows)
         latency_ms = (time.perf_counter() - began) * 1000
-        confidence = norm.cdf(np.abs(prediction) / model.residual_std)
+        confidence = ndtr(np.abs(prediction) / model.residual_std)
         predictions = pd.DataFrame({"prediction": prediction, "confidence": confidence}, index=rows.index)
         predictions.index.names = ["date", "stock"]
         run.progress(90, step="write")

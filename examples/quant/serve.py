@@ -27,7 +27,7 @@ os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "runtide.flow")
 
 DEPLOYMENT = "prod"
 HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows: three without one, and a run is shown as unresponsive
-# scikit-learn, SciPy, skfolio and the calendars are not among them: 100 MiB that few flows need, and a second to import.
+# scikit-learn, SciPy, skfolio and the calendars are not among them: 100 MiB and a second that few flows need.
 WARM = (
     "prefect.flow_engine",
     "prefect.runtime.flow_run",

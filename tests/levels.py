@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.native import bootstrap, tools
+from deploy.native import bootstrap, environment, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".runtide" / "test"
@@ -67,7 +67,7 @@ LEVELS = (
     Level("component", "one service on Kafka, PostgreSQL, Prefect, realtime node", _but_lineage),
     Level("lineage", "one service on Kafka, PostgreSQL", _pytest(LINEAGE), beside="component"),
     Level("integration", "realtime node, S3", _pytest("tests/integration")),
-    Level("e2e", "the whole stack by Kafka, HTTP and WebSocket", _pytest("tests/e2e")),
+    Level("e2e", "the whole stack, asking for tokens, by Kafka, HTTP and WebSocket", _pytest("tests/e2e")),
     Level("browser", "the whole stack in Chromium", _pytest("tests/browser")),
     Level("chaos", "four services under load and faults of every neighbour", _pytest("tests/chaos")),
 )
@@ -93,8 +93,10 @@ def main() -> int:
     parser.add_argument("levels", nargs="*", choices=[[], *(level.name for level in LEVELS)], help="some levels only")
     wanted = parser.parse_args().levels or [level.name for level in LEVELS]
     REPORTS.mkdir(parents=True, exist_ok=True)
+    ours = any(name in wanted for name in NEEDS_STACK) and "RUNTIDE_KAFKA_BOOTSTRAP" not in os.environ
+    if ours:
+        os.environ.pop(environment.COMMANDS_AUTH, None)  # asked of a developer's stack, not of the tests' own
     env = dict(os.environ)
-    ours = any(name in wanted for name in NEEDS_STACK) and "RUNTIDE_KAFKA_BOOTSTRAP" not in env
     if ours:
         _stack_up()
         env |= {"RUNTIDE_TEST_STATE_DIR": str(STATE), "RUNTIDE_TEST_STACK": "native"}
@@ -106,14 +108,15 @@ def main() -> int:
     return _report(outcomes)
 
 
-def _native(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "deploy.native", "--state-dir", str(STATE), *arguments], cwd=ROOT, check=True)
+def _native(*arguments: str, **more: str) -> None:
+    command = [sys.executable, "-m", "deploy.native", "--state-dir", str(STATE), *arguments]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **more}, check=True)
 
 
 def _stack_up() -> None:
-    """A fresh one, whole; later `up`s of single parts find the others running."""
+    """A fresh one, whole, that asks for tokens; later `up`s of single parts find the others running and keep it so."""
     _native("reset")
-    _native("up")
+    _native("up", **{environment.COMMANDS_AUTH: "token"})
 
 
 def _groups(wanted: Collection[str]) -> list[list[Level]]:

@@ -23,6 +23,11 @@ def run_id_of(tenant: str, command_id: str) -> str:
     return str(uuid.uuid5(RUNTIDE, f"{tenant}/{command_id}"))
 
 
+def bearer(token: str) -> list[tuple[str | bytes, bytes]]:
+    """The header that proves who sends a line."""
+    return [("authorization", f"Bearer {token}".encode())]
+
+
 class Follower:
     """Reads topics from their present end on, and keeps every message; one per test."""
 
@@ -89,8 +94,7 @@ class Platform:
         """One bare JSON line, with its tenant's token where the stack asks for tokens; answers its position."""
         tokens = {self.tenant: self.env["RUNTIDE_TOKEN"]}
         token = tokens.get(line["tenant"], self.env["RUNTIDE_TOKEN_OTHER"])
-        asked = self.env.get("RUNTIDE_COMMANDS_AUTH") == "token"
-        headers = [("authorization", f"Bearer {token}".encode())] if asked else []
+        headers = bearer(token) if self.env.get("RUNTIDE_COMMANDS_AUTH") == "token" else []
         return await self.kafka.send(topic, line, key=key, headers=headers)
 
     async def register(

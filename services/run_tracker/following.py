@@ -41,6 +41,7 @@ class Following:
         self.whole: dict[UUID, Run] = {}
         self.remeasured: dict[UUID, Run] = {}
         self.artifacts: list[dict[str, Any]] = []
+        self.late_artifacts: list[dict[str, Any]] = []
         self.newest = self.late = 0
 
     async def runs(self, run_ids: Collection[UUID]) -> dict[UUID, Run]:
@@ -92,7 +93,9 @@ class Following:
         """From now on the run shows what this attempt reported; says whether that looks different."""
         bucket = self.store.policy.bucket
         folded = reports.fold_stored(run, attempt, stored, bucket)
-        self.artifacts += [row for report in stored if (row := reports.artifact_row(run, report, bucket)) is not None]
+        listed, late = reports.artifact_rows(run, stored, bucket)
+        self.artifacts += listed
+        self.late_artifacts += late
         if attempt != run.outputs_attempt:
             run.said_decile = 0
         changed = reports.set_outputs(run, folded)
@@ -154,6 +157,7 @@ class Following:
         for run_type, runs in sorted(by_type.items()):
             rows = to_json([reports.headline_row(run) for run in runs]).decode()
             await self.store.reports.save_headlines(run_type, rows)
+        await self.store.reports.forget_artifacts(self.late_artifacts)
         await self.store.reports.save_artifacts(self.artifacts)
         await self.store.record(self.entries)
 

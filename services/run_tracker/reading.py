@@ -98,11 +98,12 @@ class Reading:
         return [dict(row) for row in rows]
 
     async def artifacts(self, run_id: UUID, name: str | None = None) -> list[dict[str, Any]]:
-        """Artifacts of every attempt, the newest attempt first."""
+        """Artifacts of every attempt that the run had, the newest attempt first."""
         rows = await fetch(
             self._conn,
             "select name, attempt, ref, size_bytes, sha256, content_type, reported_at from artifacts "
-            "where run_id = :run_id and (cast(:name as text) is null or name = :name) order by attempt desc, name",
+            "where run_id = :run_id and (cast(:name as text) is null or name = :name) "
+            "and attempt <= (select greatest(1, attempt) from runs where run_id = :run_id) order by attempt desc, name",
             run_id=run_id, name=name,
         )  # fmt: skip
         return [dict(row) for row in rows]

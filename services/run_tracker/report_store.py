@@ -58,6 +58,20 @@ class ReportStore:
             found.setdefault(row[0], []).append(StoredReport(*row))
         return found
 
+    async def forget_artifacts(self, artifacts: Sequence[Mapping[str, Any]]) -> None:
+        """Exactly these reports', which turned out to come after their attempt's seal."""
+        if not artifacts:
+            return
+        names = ("run_id", "attempt", "name", "n")
+        await execute(
+            self._conn,
+            """
+            delete from artifacts where (run_id, attempt, name, n) in (select * from unnest(cast(:run_id as uuid[]),
+                cast(:attempt as int[]), cast(:name as text[]), cast(:n as bigint[])))
+            """,
+            **{name: [artifact[name] for artifact in artifacts] for name in names},
+        )
+
     async def save_artifacts(self, artifacts: Sequence[Mapping[str, Any]]) -> None:
         """The newest report of each (run, attempt, name) wins."""
         if not artifacts:

@@ -15,6 +15,7 @@ from services.run_tracker.telling import tell, tell_progress
 from shared.messaging.decode import Received
 
 Causes = Mapping[UUID, Received[Report]]
+_LISTED_BY = ("artifact", "output")  # what decides which artifacts an attempt has, also one that is over
 
 
 async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Following) -> None:
@@ -33,13 +34,13 @@ async def take_in(fresh: Sequence[StoredReport], causes: Causes, following: Foll
         outputs, in_order = reports.outputs_of(run), True
         for row in rows:
             report = reports.read(run, row, store.policy.bucket)
-            if (artifact := reports.artifact_row(run, row, store.policy.bucket)) is not None:
-                following.artifacts.append(artifact)
             answer = place(outputs, report)
             REPORTS.labels(answer).inc()
             if answer == "applied":
                 apply(outputs, report)
-            elif answer in ("out_of_order", "newer_attempt"):
+                if (artifact := reports.artifact_row(run, row, store.policy.bucket)) is not None:
+                    following.artifacts.append(artifact)
+            elif answer in ("out_of_order", "newer_attempt") or (answer == "older_attempt" and row.kind in _LISTED_BY):
                 in_order = False
         if in_order:
             following.outputs_changed(run, reports.set_outputs(run, outputs), causes[run_id])

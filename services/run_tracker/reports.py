@@ -194,6 +194,23 @@ def headline_row(run: Run) -> dict[str, Any]:
     return {"run_id": str(run.run_id)} | {name: values.get(name) for name in HEADLINE[run_type]}
 
 
+def artifact_rows(
+    run: Run, stored: Iterable[StoredReport], bucket: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of all stored reports: the rows of what each attempt listed before its seal, and of what it listed after it."""
+    own = [report for report in stored if report.tenant == run.tenant]
+    sealed_n: dict[int, int] = {}
+    for report in own:
+        if report.kind == "output":
+            sealed_n[report.attempt] = min(report.n, sealed_n.get(report.attempt, report.n))
+    listed: list[dict[str, Any]] = []
+    late: list[dict[str, Any]] = []
+    for report in own:
+        if (row := artifact_row(run, report, bucket)) is not None:
+            (late if report.n > sealed_n.get(report.attempt, report.n) else listed).append(row)
+    return listed, late
+
+
 def artifact_row(run: Run, stored: StoredReport, bucket: str) -> dict[str, Any] | None:
     """The row of an artifact report; None for any other, and for one that was refused."""
     if stored.kind != "artifact" or stored.tenant != run.tenant or read(run, stored, bucket).artifact is None:

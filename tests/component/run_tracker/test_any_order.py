@@ -15,7 +15,16 @@ from services.run_tracker import following
 from services.run_tracker.domain.lifecycle import Observation, observe
 from services.run_tracker.domain.run import Run
 from tests.component.run_tracker.desk import Desk
-from tests.component.run_tracker.stories import admitted, launched, registered, report, reported, request, states
+from tests.component.run_tracker.stories import (
+    admitted,
+    launched,
+    reference,
+    registered,
+    report,
+    reported,
+    request,
+    states,
+)
 
 TOLD_BY_ARRIVAL = {"seq", "supersedes", "terminal_seq", "said_progress_at", "said_progress_n", "said_decile",
                    "ended_seen_at", "rechecks"}  # fmt: skip
@@ -46,6 +55,15 @@ def lost_and_found() -> list[Message]:
     return [*begun, sweep(1, gone=True), sweep(2, returned=True), completed, sweep(600, gone=True)]
 
 
+def talked_on(attempt: int) -> list[Message]:
+    """A sealed attempt that goes on listing artifacts: one that it had, and one more."""
+    late = [(8, "frame"), (9, "more")]
+    return [
+        *reported(attempt),
+        *(report(reports.ArtifactReported, n, attempt, name=of, ref=reference("late", attempt)) for n, of in late),
+    ]
+
+
 STORIES: dict[str, list[Message]] = {
     "completed": [registered(), admitted(), launched(), *states("completed"), *reported()],
     "retried": [
@@ -61,6 +79,9 @@ STORIES: dict[str, list[Message]] = {
     "crashed": [admitted(), launched(), *states("crashed-sigkill"), *reported(sealed=False)],
     "cancelled while running": [registered(), admitted(), launched(), *states("cancelling-then-cancelled")],
     "lost and found": [registered(), admitted(), launched(), *lost_and_found(), *reported()],
+    "talked on": [
+        registered(), admitted(), launched(), *states("retried"), *talked_on(1), *talked_on(2),
+    ],
     "nobody asked": [registered(), *states("retried", tags=[])],
 }  # fmt: skip
 

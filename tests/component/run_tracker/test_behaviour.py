@@ -17,6 +17,7 @@ from runtide_schemas.vocabulary import (
     adopted_run_id,
 )
 
+from services.run_tracker.reading import Reading
 from services.run_tracker.store import RunTrackerStore
 from shared.errors import InvalidMessage
 from tests.component.run_tracker.desk import START, Desk
@@ -25,6 +26,7 @@ from tests.component.run_tracker.stories import (
     FLOW_RUN_ID,
     OTHER_VERSION,
     RUN_ID,
+    TENANT,
     admitted,
     launched,
     reference,
@@ -191,6 +193,44 @@ async def test_reports_after_the_seal_or_of_an_older_attempt_are_not_applied(des
     await desk.deliver(report(reports.MetricsReported, 9, 1, metrics={"rows_fetched": 1}))
 
     assert len(await desk.said()) == said
+
+
+async def test_whatever_a_sealed_run_is_said_to_have_done_after_its_end_changes_nothing_of_it(desk: Desk) -> None:
+    """Who holds its token may go on talking. The control: the same words before the end are its own."""
+    later = [
+        report(reports.MetricsReported, 10, metrics={"rows_added": 99}),
+        report(reports.ArtifactReported, 11, name="frame", ref=reference("other")),
+        report(reports.ErrorReported, 12, error=reports.RunError(type="ValueError", message="boom")),
+        report(reports.ProgressReported, 13, progress_pct=1.0, step="again"),
+        report(reports.MetricsReported, None, None, metrics={"rows_added": 98}),
+        seal(14, digest="another"),
+        *reported(2),
+    ]
+    await running(desk)
+    await desk.each([report(reports.ArtifactReported, 4, name="frame", ref=reference("frame")), seal(9)])
+    await desk.each(states("completed")[4:])
+    run, said = await shown_run(desk), len(await desk.said())
+    assert (run["status"], run["outputs"], run["output_digest"]) == ("completed", "sealed", "d")
+    assert [artifact["ref"] for artifact in run["listed"]] == [reference("frame")]
+    await desk.deliver(*later, offsets=range(100, 100 + len(later)))
+    assert (await shown_run(desk), len(await desk.said())) == (run, said)
+    assert await desk.said("runs.progress.v1", step="again") == []
+
+    await desk.reset()
+    await running(desk)
+    await desk.deliver(*later[:-7], offsets=range(100, 100 + len(later) - 7))
+    await desk.each(states("completed")[4:])
+    taken = await shown_run(desk)
+    assert (taken["output_digest"], taken["metrics"]) == ("another", {"rows_added": 3})
+    assert [artifact["ref"] for artifact in taken["listed"]] == [reference("other")]
+
+
+async def shown_run(desk: Desk) -> dict[str, Any]:
+    """What anybody can see of the run, over HTTP."""
+    async with desk.engine.connect() as conn:
+        run = await Reading(conn).run(TENANT, RUN_ID)
+        assert run is not None
+        return run | {"listed": await Reading(conn).artifacts(RUN_ID)}
 
 
 async def test_a_report_of_a_newer_attempt_opens_it(desk: Desk) -> None:

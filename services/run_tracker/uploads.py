@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
-from runtide_schemas.vocabulary import Code
+from runtide_schemas.vocabulary import Code, RunStatus
 
 from services.run_tracker.api import run_of
 from services.run_tracker.domain.outputs import prefix_of, refused_upload
@@ -44,7 +44,9 @@ class UploadAddress(BaseModel):
 
 @router.post("/{run_id}/uploads")
 async def upload(ctx: Ctx, caller: Flow, run_id: UUID, wanted: Upload) -> UploadAddress:
-    """For an attempt that is not over: an older one, or artifacts of a sealed one, are TOO_LATE."""
+    """For an attempt that is not over: an older one, artifacts of a sealed one, and anything of a sealed one that
+    completed, are TOO_LATE. A flow may fail after its seal, and leaves its traceback then.
+    """
     settings = own(ctx.settings)
     async with ctx.engine.connect() as conn:
         reading = Reading(conn)
@@ -52,7 +54,8 @@ async def upload(ctx: Ctx, caller: Flow, run_id: UUID, wanted: Upload) -> Upload
         if caller.run_id not in (None, run_id):
             raise not_found("run", run_id)  # it may read its inputs, and put nothing beside them
         attempt = wanted.attempt or max(1, run["attempt"])
-        sealed = wanted.kind == "artifact" and await reading.is_sealed(run_id, attempt)
+        closed = wanted.kind == "artifact" or run["status"] == RunStatus.COMPLETED
+        sealed = closed and await reading.is_sealed(run_id, attempt)
     if problem := refused_upload(attempt, run["attempt"], sealed):
         raise Problem(409, Code.TOO_LATE, "Too late", f"{wanted.name} of run {run_id}: {problem}")
     bucket = settings.s3.bucket if wanted.kind == "artifact" else LOGS_BUCKET

@@ -53,6 +53,10 @@ async def launched(world: World, run_id: str, **more: Any) -> None:
     await world.kafka.send("requests.status.v1", request, key=run_id.encode())
 
 
+async def seen(tracker: ServiceHarness, run_id: str) -> dict[str, Any]:
+    return dict((await tracker.http.get(f"/v1/runs/{run_id}")).json())
+
+
 async def ask(tracker: ServiceHarness, run_id: str, token: str | None = None, **wanted: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else None
     return await tracker.http.post(f"/v1/runs/{run_id}/uploads", json={"name": "x.json", **wanted}, headers=headers)
@@ -193,12 +197,19 @@ async def test_an_attempt_that_is_over_puts_nothing_more(world: World, tracker: 
     assert (await ask(tracker, run_id)).json()["ref"] == f"s3://runs/{run_id}/attempt-2/x.json"
 
 
-async def test_sealed_outputs_take_no_artifact_but_a_traceback(
+async def test_sealed_outputs_take_no_artifact_but_a_traceback_until_prefect_says_completed(
     world: World, tracker: ServiceHarness, run_id: str
 ) -> None:
     await tell(world, run_id, "run.output_reported", 1)
     assert (await answers(tracker, run_id, 409)).json()["code"] == "TOO_LATE"
     assert (await ask(tracker, run_id, kind="traceback")).json()["ref"] == f"s3://logs/{run_id}/x.json"
+    completed = {
+        "type": "prefect.flow_run_state_observed", "flow_run_id": (await seen(tracker, run_id))["orchestrator_run_id"],
+        "state_id": str(uuid.uuid4()), "state_type": "COMPLETED", "state_name": "Completed", "state_timestamp": AT,
+        "run_count": 1, "source": "event", "observed_at": AT,
+    }  # fmt: skip
+    await world.kafka.send("prefect.flow-run-states.v1", completed)
+    assert (await answers(tracker, run_id, 409, kind="traceback")).json()["code"] == "TOO_LATE"
 
 
 def _token(tracker: ServiceHarness, scopes: tuple[str, ...], run_id: UUID | None = None) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 from services.run_tracker.cancelling import CANCELLER
 from services.run_tracker.domain.lifecycle import BEATING_TYPES
 from services.run_tracker.handlers import on_silences
+from services.run_tracker.looking import look_regularly
 from services.run_tracker.settings import own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.upkeep import Living, Upkeep
@@ -65,14 +66,8 @@ class Silence:
 
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
-    """Lead, and listen every half interval; Prefect away only delays it."""
+    """Listen every half interval."""
     settings = own(ctx.settings)
     interval = timedelta(seconds=settings.heartbeat_seconds)
-    async with ctx.lead("silence") as lock:
-        silence = Silence(ctx, PrefectClient(settings.prefect, ctx.http), interval)
-        while not lock.is_closed():
-            try:
-                await silence.once()
-            except OrchestratorUnavailable as error:
-                ctx.degrade("prefect", str(error))
-            await ctx.woken("silence", settings.heartbeat_seconds / 2)
+    silence = Silence(ctx, PrefectClient(settings.prefect, ctx.http), interval)
+    await look_regularly(ctx, "silence", silence.once, seconds=settings.heartbeat_seconds / 2)

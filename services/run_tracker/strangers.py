@@ -11,11 +11,11 @@ from uuid import UUID
 
 from runtide_schemas.prefect import FlowRunStateObserved
 
+from services.run_tracker.looking import look_regularly
 from services.run_tracker.observations import of_flow_run, of_return
 from services.run_tracker.settings import own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.upkeep import Mark, Upkeep
-from shared.errors import OrchestratorUnavailable
 from shared.prefect import FlowRun, PrefectClient
 from shared.service import Context
 
@@ -89,13 +89,6 @@ class Strangers:
 
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
-    """Lead, and look around every minute, first after the bridge had as long; Prefect away only delays it."""
     settings = own(ctx.settings)
-    async with ctx.lead("strangers") as lock:
-        strangers = Strangers(ctx, PrefectClient(settings.prefect, ctx.http))
-        while not lock.is_closed():
-            await ctx.woken("strangers", settings.look_around_seconds)
-            try:
-                await strangers.once()
-            except OrchestratorUnavailable as error:
-                ctx.degrade("prefect", str(error))
+    strangers = Strangers(ctx, PrefectClient(settings.prefect, ctx.http))
+    await look_regularly(ctx, "strangers", strangers.once, seconds=settings.look_around_seconds)

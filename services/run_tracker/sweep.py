@@ -13,12 +13,12 @@ from prometheus_client import Gauge
 from runtide_schemas.prefect import FlowRunStateObserved
 from runtide_schemas.vocabulary import is_uuid
 
+from services.run_tracker.looking import look_regularly
 from services.run_tracker.observations import of_absence, of_flow_run, of_return
 from services.run_tracker.settings import RunTrackerSettings, own
 from services.run_tracker.store import RunTrackerStore
 from services.run_tracker.strangers import ON_ITS_WAY
 from services.run_tracker.upkeep import Mark, Marked, Open, Upkeep
-from shared.errors import OrchestratorUnavailable
 from shared.prefect import FlowRun, PrefectClient
 from shared.service import Context
 
@@ -78,6 +78,7 @@ class Sweep:
             await upkeep.note_sweep(Mark.SWEEP, started, server if refused is None else None, refused)
             if mark.confirmed_at is not None and len(gone) == len(self.absences.since):
                 await upkeep.confirm_loss(Mark.SWEEP, None)
+        self.ctx.degrade("prefect", None)
         SWEPT_AT.set(started.timestamp())
         return len(drifted) + len(gone)
 
@@ -121,14 +122,5 @@ class Sweep:
 
 
 async def run(ctx: Context[RunTrackerStore]) -> None:
-    """Lead, and sweep every few seconds, first after the bridge had as long; Prefect away only delays it."""
     settings = own(ctx.settings)
-    async with ctx.lead("sweep") as lock:
-        sweep = Sweep(ctx, settings)
-        while not lock.is_closed():
-            await ctx.woken("sweep", settings.sweep_seconds)
-            try:
-                await sweep.once()
-                ctx.degrade("prefect", None)
-            except OrchestratorUnavailable as error:
-                ctx.degrade("prefect", str(error))
+    await look_regularly(ctx, "sweep", Sweep(ctx, settings).once, seconds=settings.sweep_seconds)

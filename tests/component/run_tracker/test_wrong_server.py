@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from tests.component.run_tracker.server import Prefect, launch, until
@@ -10,23 +11,31 @@ from tests.support.eventually import eventually
 from tests.support.harness import ServiceHarness, World, of
 
 
-@pytest.fixture(scope="module")
-async def tracker(world: World) -> AsyncIterator[ServiceHarness]:
+@pytest.fixture
+async def sweeping(world: World) -> AsyncIterator[asyncpg.Connection]:
+    """Whoever sweeps instead of the tracker, until it is closed."""
+    conn = await asyncpg.connect(world.dsn)
+    await conn.execute("select pg_advisory_lock(hashtextextended('run_tracker.sweep', 0))")
+    yield conn
+    await conn.close()
+
+
+@pytest.fixture
+async def tracker(world: World, sweeping: asyncpg.Connection) -> AsyncIterator[ServiceHarness]:
     harness = await world.start("run_tracker", sweep_seconds=1, gone_after_seconds=1)
     yield harness
     await harness.stop()
 
 
 async def test_a_server_that_does_not_know_us_ends_no_run_until_an_operator_says_so(
-    world: World, prefect: Prefect, tracker: ServiceHarness
+    world: World, prefect: Prefect, tracker: ServiceHarness, sweeping: asyncpg.Connection
 ) -> None:
-    async def met() -> bool:
-        return bool(await tracker.rows("select 1 from sweeps where name = 'sweep' and server is not null"))
-
-    await eventually(met, what="the tracker remembers its server")
     elsewhere = str(uuid.uuid4())
-    await world.rows("run_tracker", "update sweeps set server = $1 where name = 'sweep'", elsewhere)
+    remembered = "insert into sweeps (name, as_of, server) values ('sweep', now(), $1)"
+    await world.rows("run_tracker", remembered, elsewhere)
     run_id, _ = await launch(world, prefect, orchestrator_run_id=str(uuid.uuid4()))
+    await until(tracker, run_id, status="pending")
+    await sweeping.close()
 
     async def named() -> bool:
         troubles = (await tracker.http.get("/v1/ops/truth")).json()["troubles"]

@@ -1,4 +1,6 @@
-"""What is given an end: events that `why` is not asked about any more, old plans, and requests with their answers."""
+"""What is given an end: runs on which nothing rests, events that `why` is not asked about any more, old plans, and
+requests with their answers.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.lineage.forgetting import forget_runs
 from services.lineage.settings import LineageSettings
 from services.lineage.store import LineageStore
 from shared.postgres import execute
@@ -20,12 +23,13 @@ async def run(ctx: Context[LineageStore]) -> None:
     async def forget(conn: AsyncConnection) -> int:
         now = ctx.clock()
         return (
-            await forget_events(conn, now - timedelta(days=settings.keep_status_events_days))
+            await forget_runs(conn, now - timedelta(days=settings.keep_runs_days))  # first: it takes locks
+            + await forget_events(conn, now - timedelta(days=settings.keep_status_events_days))
             + await forget_plans(conn, now - timedelta(days=settings.keep_plans_days))
             + await forget_requests(conn, now - timedelta(days=settings.keep_requests_days))
         )
 
-    await forget_regularly(ctx, forget, said="forgot old events, plans and requests")
+    await forget_regularly(ctx, forget, said="forgot old runs, events, plans and requests")
 
 
 async def forget_requests(conn: AsyncConnection, before: datetime) -> int:

@@ -89,8 +89,10 @@ order by a.n
 """
 _ASKED = """
 with asked as (
-    select * from unnest(cast(:instances as uuid[]), cast(:kinds as text[]), cast(:froms as timestamptz[]))
+    select a.instance_id, a.kind, greatest(a.changed_from, t.forgotten_until) as changed_from, t.forgotten_until
+    from unnest(cast(:instances as uuid[]), cast(:kinds as text[]), cast(:froms as timestamptz[]))
         as a (instance_id, kind, changed_from)
+    left join tenants t on t.tenant = :tenant
 )
 """
 COMPLETIONS = (
@@ -111,7 +113,7 @@ order by v.ended_at, v.run_id, v.attempt
 PASTS = (
     _ASKED
     + """
-select a.instance_id, a.kind, last.run_id as last_run_id, last.ended_at as last_run_at,
+select a.instance_id, a.kind, a.forgotten_until, last.run_id as last_run_id, last.ended_at as last_run_at,
     coalesce((
         select r.end_status = 'failed' from runs r
         where r.tenant = :tenant and r.instance_id = a.instance_id and r.kind = a.kind and r.decides
@@ -538,7 +540,7 @@ def pasts_of(
         key = FlowKey(row["instance_id"], FlowKind(row["kind"]))
         result[key] = Past(
             completions=tuple(by_flow.get(key, ())),
-            changed_from=changed_from[key],
+            changed_from=max(changed_from[key], row["forgotten_until"] or changed_from[key]),
             newest_end_failed=row["newest_end_failed"],
             last_run_id=row["last_run_id"],
             last_run_at=row["last_run_at"],

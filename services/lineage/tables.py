@@ -39,6 +39,7 @@ tenants = Table(
     "tenants", metadata,
     Column("tenant", Text, primary_key=True),
     Column("revision", BigInteger, nullable=False, server_default=text("0")),  # counts what was changed of it
+    Column("forgotten_until", _AT),  # what ended before is as it was found then; null: nothing was forgotten
 )  # fmt: skip
 
 instances = Table(
@@ -147,6 +148,7 @@ Index(
     "runs_decided", runs.c.tenant, runs.c.instance_id, runs.c.kind, runs.c.ended_at.desc(), runs.c.run_id.desc(),
     postgresql_where=text("ended_at is not null and decides"),
 )  # fmt: skip
+Index("runs_age", runs.c.ended_at, postgresql_where=runs.c.ended_at.is_not(None))
 Index("runs_running", runs.c.tenant, runs.c.instance_id, runs.c.kind, postgresql_where=text("status = 'running'"))
 
 versions = Table(

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
+from runtide_schemas.topics import RUNS_STATUS
 
+from services.lineage.settings import LineageSettings
 from services.notifier.settings import NotifierSettings
 from services.submission.settings import SubmissionSettings
 from shared.main import _print
@@ -51,7 +53,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
     for name in list(os.environ):
-        if name.startswith(("RUNTIDE_", "SUBMISSION_", "NOTIFIER_")):
+        if name.startswith(("RUNTIDE_", "SUBMISSION_", "NOTIFIER_", "LINEAGE_")):
             monkeypatch.delenv(name)
     for name, value in ENV.items():
         monkeypatch.setenv(name, value)
@@ -92,6 +94,16 @@ def test_a_service_reads_its_own_prefix_and_not_anothers(monkeypatch: pytest.Mon
     settings = Whole()
     assert (settings.launches_per_deployment, settings.http_port) == (2, 8101)
     assert NotifierSettings().http_port == 9999
+
+
+def test_lineage_forgets_no_run_sooner_than_the_topic_that_tells_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RUNS_STATUS.retention_ms is not None
+    days = RUNS_STATUS.retention_ms / 86_400_000
+    monkeypatch.setenv("LINEAGE_KEEP_RUNS_DAYS", str(days))
+    assert LineageSettings().keep_runs_days == days
+    monkeypatch.setenv("LINEAGE_KEEP_RUNS_DAYS", str(days - 1))
+    with pytest.raises(ValidationError, match=r"keep_runs_days\n.*greater than or equal to 30"):
+        LineageSettings()
 
 
 def test_printing_the_settings_prints_no_secret(capsys: pytest.CaptureFixture[str]) -> None:

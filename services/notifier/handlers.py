@@ -17,17 +17,19 @@ from shared.messaging.work import Work
 async def on_requests_status(batch: Sequence[Received[RequestStatusChanged]], work: Work[NotifierStore]) -> None:
     """Whose request; a cancel that came before its submit names an id without owning it."""
     messages = (received.message for received in batch)
-    await work.store.own("run", [(m.run_id, m.tenant) for m in messages if m.instance_id is not None])
+    await work.store.own("run", [(m.run_id, m.tenant) for m in messages if m.instance_id is not None], now=work.now)
 
 
 async def on_runs_status(batch: Sequence[Received[RunStatusChanged]], work: Work[NotifierStore]) -> None:
     """Whose run; of those that nobody requested this is the first word."""
-    await work.store.own("run", [(received.message.run_id, received.message.tenant) for received in batch])
+    messages = (received.message for received in batch)
+    await work.store.own("run", [(m.run_id, m.tenant) for m in messages], now=work.now)
 
 
 async def on_instances_status(batch: Sequence[Received[InstanceStatusChanged]], work: Work[NotifierStore]) -> None:
     """Whose instance."""
-    await work.store.own("instance", [(received.message.instance_id, received.message.tenant) for received in batch])
+    messages = (received.message for received in batch)
+    await work.store.own("instance", [(m.instance_id, m.tenant) for m in messages], now=work.now)
 
 
 async def on_activities(batch: Sequence[Received[ActivityRecorded]], work: Work[NotifierStore]) -> None:

@@ -1,4 +1,4 @@
-"""What is given an end: activities, not before the topic forgets them."""
+"""What is given an end: activities, not before the topic forgets them, and whose old runs are."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ async def run(ctx: Context[NotifierStore]) -> None:
     assert isinstance(settings, NotifierSettings)
 
     async def forget(conn: AsyncConnection) -> int:
-        return await forget_activities(conn, ctx.clock() - timedelta(days=settings.keep_activities_days))
+        now = ctx.clock()
+        return await forget_activities(conn, now - timedelta(days=settings.keep_activities_days)) + await forget_owners(
+            conn, now - timedelta(days=settings.keep_owners_days)
+        )
 
-    await forget_regularly(ctx, forget, said="forgot old activities")
+    await forget_regularly(ctx, forget, said="forgot old activities and owners")
 
 
 async def forget_activities(conn: AsyncConnection, before: datetime) -> int:
@@ -28,5 +31,15 @@ async def forget_activities(conn: AsyncConnection, before: datetime) -> int:
         conn,
         "delete from activities where activity_id in "
         "(select activity_id from activities where occurred_at < :before limit :limit)",
+        before=before, limit=PORTION,
+    )  # fmt: skip
+
+
+async def forget_owners(conn: AsyncConnection, before: datetime) -> int:
+    """Of runs that were named first before then. One that still goes on is named again by its next snapshot."""
+    return await execute(
+        conn,
+        "delete from owners where (kind, entity_id) in "
+        "(select kind, entity_id from owners where kind = 'run' and named_at < :before limit :limit)",
         before=before, limit=PORTION,
     )  # fmt: skip

@@ -23,5 +23,6 @@ class NotifierSettings(ServiceSettings):
     connection_token_seconds: int = Field(900, ge=30, description="how long a connection token holds")
     subscription_token_seconds: int = Field(900, ge=30, description="how long a subscription token holds")
     keep_activities_days: float = Field(90.0, ge=90, description="how long activities are kept; their topic: 90 days")
+    keep_owners_days: float = Field(400.0, ge=30, description="how long it is known whose run is; instances: for ever")
     push_timeout_seconds: float = 3.0
     push_batch: int = Field(100, ge=1, le=1000, description="publications in one call to Centrifugo")

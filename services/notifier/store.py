@@ -22,18 +22,19 @@ class NotifierStore:
     def __init__(self, conn: AsyncConnection) -> None:
         self._conn = conn
 
-    async def own(self, kind: Kind, owned: Collection[tuple[UUID, str]]) -> None:
+    async def own(self, kind: Kind, owned: Collection[tuple[UUID, str]], *, now: datetime) -> None:
         """Note whose these are; the first to be named keeps it."""
         ordered = sorted(set(owned))
         if ordered:
             await execute(
                 self._conn,
                 """
-                insert into owners (kind, entity_id, tenant)
-                select :kind, id, tenant from unnest(cast(:ids as uuid[]), cast(:tenants as text[])) as o (id, tenant)
+                insert into owners (kind, entity_id, tenant, named_at)
+                select :kind, id, tenant, cast(:now as timestamptz)
+                from unnest(cast(:ids as uuid[]), cast(:tenants as text[])) as o (id, tenant)
                 on conflict do nothing
                 """,
-                kind=kind, ids=[entity for entity, _ in ordered], tenants=[tenant for _, tenant in ordered],
+                kind=kind, ids=[entity for entity, _ in ordered], tenants=[tenant for _, tenant in ordered], now=now,
             )  # fmt: skip
 
     async def owned_by(self, tenant: str, kind: Kind, ids: Collection[UUID]) -> set[UUID]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.messaging.tables import messaging_tables
@@ -15,7 +15,9 @@ owners = Table(
     Column("kind", Text, primary_key=True),
     Column("entity_id", Uuid, primary_key=True),
     Column("tenant", Text, nullable=False),
+    Column("named_at", DateTime(timezone=True), nullable=False),  # first
 )  # fmt: skip
+Index("owners_of_runs", owners.c.named_at, postgresql_where=text("kind = 'run'"))
 
 activities = Table(
     "activities", metadata,

@@ -169,6 +169,14 @@ async def test_activities_are_forgotten_by_when_they_happened(world: World) -> N
         assert await left(conn, "select resource_id from activities") == {"young"}
 
 
+async def test_whose_an_old_run_is_is_forgotten_and_whose_an_instance_is_is_not(world: World) -> None:
+    async with tables_of(world, "notifier") as conn:
+        for kind, tenant, at in (("run", "old", OLD), ("run", "young", YOUNG), ("instance", "lives", OLD)):
+            await put(conn, "owners", kind=kind, entity_id=uuid.uuid4(), tenant=tenant, named_at=at)
+        assert await of_notifier.forget_owners(conn, LIMIT) == 1
+        assert await left(conn, "select tenant from owners") == {"young", "lives"}
+
+
 async def test_a_dead_letter_that_waits_for_a_decision_is_never_forgotten(world: World) -> None:
     async with tables_of(world, "notifier") as conn:
         for what, status, at in (("old", "dropped", OLD), ("young", "replayed", YOUNG), ("waits", "new", OLD)):

@@ -35,7 +35,12 @@ def context_of(request: Request) -> Context[Any]:
     return context
 
 
-Ctx = Annotated[Context[Any], Depends(context_of)]
+async def _context(request: Request) -> Context[Any]:
+    """Not waiting for a thread, as FastAPI lets a plain function do on every request."""
+    return context_of(request)
+
+
+Ctx = Annotated[Context[Any], Depends(_context)]
 _bearer = HTTPBearer(auto_error=False, description="A JWT with tenant, sub and scope")
 
 

@@ -18,6 +18,7 @@ from services.lineage import (
 )
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
+from services.lineage.present import Present
 from services.lineage.reannounce import reannounce
 from services.lineage.schedules import SCHEDULE
 from services.lineage.settings import LineageSettings
@@ -29,10 +30,11 @@ from shared.service import Service, Worker
 
 def build(settings: LineageSettings) -> Service[LineageStore]:
     """Facts before questions: a request is decided when all that Kafka held of instances and runs has been read."""
+    mirror = Mirror()
     return Service(
         name="lineage",
         settings=settings,
-        store=partial(LineageStore, mirror=Mirror()),
+        store=partial(LineageStore, mirror=mirror),
         metadata=tables.metadata,
         consumers=[
             Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands, refuser=handlers.refuse_unproven),
@@ -55,4 +57,5 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         workers=[Worker("retention", retention.run)],
         reannounce=reannounce,
         routers=[api.router, calendar_api.router, restatement_api.router, schedule_api.router, ops_api.router],
+        mounts=[Present(mirror).mount],
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import measuring, order, relay, staleness, states
+from benchmarks import answers, measuring, order, relay, staleness, states
 from benchmarks.measuring import Figure
 from deploy.native import environment
 from shared import collector
@@ -23,6 +23,8 @@ GOALS: dict[str, Callable[[World], Awaitable[list[Figure]]]] = {
     "P7": relay.figures,
     "P8": staleness.figures,
     "P9": order.figures,
+    "P10": answers.statuses,
+    "P13": answers.graph,
 }
 
 

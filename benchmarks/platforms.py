@@ -77,3 +77,18 @@ class Platform:
                           "minted_at", "sealed_late", "reads"],
              [(versions[n], runs[n], 1, TENANT, ids[n], "refresh", AT, AT, AT, False, reads[n]) for n in ids]),
         ]  # fmt: skip
+
+
+class Layered(Platform):
+    """One instance, and layers below it in which each reads a few of the layer before."""
+
+    def __init__(self, instances: int, *, width: int, reads: int) -> None:
+        self.reads = {"n0-0": []}
+        above = ["n0-0"]
+        for first in range(1, instances, width):
+            here = [f"n{first}-{place}" for place in range(min(width, instances - first))]
+            for place, name in enumerate(here):
+                self.reads[name] = sorted({above[(place + step) % len(above)] for step in range(reads)})
+            above = here
+        self.edges, self.below = sum(map(len, self.reads.values())), instances - 1
+        self.root = FlowKey(instance_id_of(TENANT, "n0-0"), FlowKind.REFRESH)

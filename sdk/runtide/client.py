@@ -6,7 +6,7 @@ Commands go over Kafka unless HTTP is asked for or is all there is. The id of a 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +25,7 @@ from runtide_schemas.topics import REQUESTS_STATUS, RUNS_PROGRESS, RUNS_STATUS
 from runtide_schemas.vocabulary import (
     BackfillOrder,
     BackfillStep,
+    Code,
     FlowKind,
     Gate,
     Mode,
@@ -35,12 +36,12 @@ from runtide_schemas.vocabulary import (
 
 from runtide import settings as settings_module
 from runtide.api import Api
-from runtide.errors import ApiError, InvalidCommand
+from runtide.errors import ApiError, InvalidCommand, ServiceUnavailable
 from runtide.kafka import Kafka
 from runtide.log import Follow, Log
 from runtide.platform import Platform
 from runtide.registration import Applied, Registrations, registration_of
-from runtide.runs import Run
+from runtide.runs import Run, snapshot_in
 from runtide.settings import ClientSettings
 from runtide.submissions import Day, Submissions, Via, as_json
 
@@ -155,7 +156,7 @@ class Runtide(Submissions):
         return Run(self, _uuid(run_id))
 
     async def cancel(self, run_id: UUID | str, reason: str | None = None, *, via: Via | None = None) -> None:
-        """Ask for a cancel. Raises: over HTTP NotFound, and ApiError with code TOO_LATE."""
+        """Ask for a cancel. Raises: over HTTP NotFound, and ApiError with code TOO_LATE where it has ended."""
         run_id = _uuid(run_id)
         if (via or self._default_via()) == "kafka":
             command_id = str(uuid4())
@@ -164,7 +165,20 @@ class Runtide(Submissions):
             )
             await self.log.publish(command, message_id=command_id)
         else:
+            await self._refuse_late(run_id)
             await self.api.call("submission", "POST", f"/v1/requests/{run_id}/cancel", body={"reason": reason})
+
+    async def _refuse_late(self, run_id: UUID) -> None:
+        """That a run has ended the run tracker knows, and not who takes the cancel. Raises: ApiError."""
+        found = None
+        if self.api.has("run_tracker"):
+            with suppress(ServiceUnavailable):  # then it is asked all the same
+                found = await self.api.find("run_tracker", f"/v1/runs/{run_id}")
+        run = snapshot_in(RunStatusChanged, found)
+        if run is not None and run.status.is_terminal:
+            since = f" since {run.ended_at:%Y-%m-%d %H:%M:%S} UTC" if run.ended_at else ""
+            said = f"TOO_LATE: run {run_id} is {run.status}{since}; nothing changes"
+            raise ApiError(said, status=409, code=Code.TOO_LATE)
 
     async def register(self, name: str, *, timeout_seconds: float = 30, **definition: Any) -> InstanceStatusChanged:
         """Register an instance, or replace what `definition` names of it; answered by its snapshot.

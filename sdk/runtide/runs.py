@@ -112,10 +112,16 @@ class Run:
                     async for _ in updates:
                         pass
             except TimeoutError:
-                raise errors.WaitTimedOut(f"run {self.id} has not ended in {timeout_seconds} s; it goes on") from None
+                raise errors.WaitTimedOut(self._still_waits(timeout_seconds)) from None
         if self._end is None:
             raise errors.ServiceUnavailable(f"the updates of run {self.id} stopped before its end")
         return self._ended(self._end)
+
+    def _still_waits(self, seconds: float | None) -> str:
+        if self.request is None and self.snapshot is None:
+            tenant = self._client.tenant
+            return f"nothing was heard of run {self.id} in {seconds} s: is the id right, and of tenant {tenant}?"
+        return f"run {self.id} has not ended in {seconds} s; it goes on"
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask for it. Follow `updates()` to see whether the cancel or the completion won."""
@@ -203,8 +209,10 @@ class Run:
             request = await api.find("submission", f"/v1/requests/{self.id}")
         except (errors.ServiceUnavailable, errors.ApiError):
             return None
-        read = (snapshot_in(RunStatusChanged, run), snapshot_in(RequestStatusChanged, request))
-        return [snapshot for snapshot in read if snapshot is not None]
+        asked = snapshot_in(RequestStatusChanged, request)
+        if asked is not None:
+            self._refuse_conflict(asked)  # before the end of its run ends the story
+        return [one for one in (snapshot_in(RunStatusChanged, run), asked) if one is not None]
 
     def _refuse_unproven(self, activity: ActivityRecorded) -> None:
         """What we sent became nothing: it carried no token that holds. Raises: Unauthorized."""
@@ -219,7 +227,7 @@ class Run:
         if asked is None or asked.command_id != request.command_id or request.code is Code.INVALID_COMMAND:
             return
         said = {
-            "instance": (asked.instance_id, request.instance_id),
+            "instance": _instances(asked, request),
             "flow_kind": (asked.flow_kind, request.flow_kind),
             "mode": (asked.mode, request.mode),
             "gate": (asked.gate, request.gate),
@@ -237,6 +245,13 @@ class Run:
                     status=409,
                     code=Code.COMMAND_CONFLICT,
                 )
+
+
+def _instances(asked: SubmitRun, before: RequestStatusChanged) -> tuple[UUID | str, UUID | str | None]:
+    """What was asked for and what was before, by name where they have one."""
+    if before.instance_id in (None, asked.instance_id):
+        return asked.instance, None
+    return asked.instance, before.instance_name or before.instance_id
 
 
 def snapshot_in(kind: type[M], body: dict[str, Any] | None) -> M | None:

@@ -207,9 +207,17 @@ async def test_skipped_is_a_success_without_a_run() -> None:
 
 
 async def test_waiting_ends_in_time_and_the_run_goes_on() -> None:
-    async with over_kafka(MemoryLog()) as client:
+    log = MemoryLog()
+    log.add(request("launched", 3))
+    async with over_kafka(log) as client:
         with pytest.raises(errors.WaitTimedOut, match="it goes on"):
-            await (await client.submit_run("momentum")).result(timeout_seconds=0.01)
+            await client.attach(RUN).result(timeout_seconds=0.2)
+
+
+async def test_of_what_nobody_has_heard_it_is_not_said_that_it_goes_on() -> None:
+    async with over_kafka(MemoryLog()) as client:
+        with pytest.raises(errors.WaitTimedOut, match="is the id right, and of tenant acme"):
+            await client.attach(RUN).result(timeout_seconds=0.01)
 
 
 async def test_a_command_id_used_for_something_else_is_a_conflict() -> None:
@@ -222,6 +230,48 @@ async def test_a_command_id_used_for_something_else_is_a_conflict() -> None:
         again = await client.submit_run("momentum", command_id="x", parameters={"a": 2})
         with pytest.raises(errors.CommandConflict, match="was used before with parameters"):
             await again.result(5)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("return-model", "instance 'momentum', now 'return-model'"), ("momentum", None)]
+)
+async def test_a_command_id_used_for_something_else_is_a_conflict_also_when_that_has_ended(
+    asked: str, said: str | None
+) -> None:
+    """The control: the same request again is told how it ended."""
+    before = {"instance_id": instance_id_of("acme", "momentum"), "flow_kind": FlowKind.BACKTEST}
+    told = {"tracker.test": run("completed", 5), "submission.test": request("launched", 3, **before)}
+
+    def services(sent: httpx.Request) -> httpx.Response:
+        if sent.method == "POST":
+            return httpx.Response(200, json={"status": "launched"})
+        return httpx.Response(200, content=told[sent.url.host].to_json())
+
+    async with over_http(services) as client:
+        submitted = await client.submit_run(asked, command_id="a command")
+        if said is None:
+            assert (await submitted.result(5)).status == "completed"
+        else:
+            with pytest.raises(errors.CommandConflict, match=said):
+                await submitted.result(5)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_cancel_of_a_run_that_has_ended_is_too_late(ended: bool) -> None:
+    seen: list[str] = []
+
+    def services(sent: httpx.Request) -> httpx.Response:
+        seen.append(sent.method)
+        return httpx.Response(200, content=run("completed" if ended else "running", 5).to_json())
+
+    async with over_http(services) as client:
+        if ended:
+            with pytest.raises(errors.ApiError, match="is completed; nothing changes") as late:
+                await client.cancel(RUN)
+            assert late.value.code == "TOO_LATE"
+        else:
+            await client.cancel(RUN)
+    assert seen == (["GET"] if ended else ["GET", "POST"])
 
 
 async def test_a_cancel_goes_to_the_run_with_its_reason() -> None:

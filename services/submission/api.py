@@ -94,9 +94,9 @@ async def submit(
             refuse(before, submission, command_id, after, work, cause=None)
     if isinstance(after, Refusal):
         raise Problem(409, after.code, "The command id is taken", after.message, run_id=str(run_id))
-    request = await _decided(ctx, key, wait_seconds)
+    at, request = await _decided(ctx, key, wait_seconds)
     response.status_code = _status_code(request, repeated=not isinstance(after, Request))
-    return {**_shown(request, ctx.clock()), "as_of": ctx.clock()}
+    return {**_shown(request, at), "as_of": ctx.clock()}
 
 
 @router.get("")
@@ -126,12 +126,13 @@ async def listing(
 async def one(ctx: Ctx, caller: Reader, run_id: UUID) -> dict[str, Any]:
     """The request. `attempts`: all that did this run over, and what they did over; empty where it is the only one."""
     async with ctx.reading() as store:
-        request = await store.one(caller.tenant, run_id)
-        if request is None:
+        found = await store.one(caller.tenant, run_id)
+        if found is None:
             raise not_found("request", run_id)
+        at, request = found
         first = UUID(request.retries["first_run_id"]) if request.retries else run_id
         chain = await store.chain(caller.tenant, first)
-    return {**_shown(request, ctx.clock()), "attempts": attempts_of(chain), "as_of": ctx.clock()}
+    return {**_shown(request, at), "attempts": attempts_of(chain), "as_of": ctx.clock()}
 
 
 @router.post("/{run_id}/cancel", status_code=202)
@@ -151,18 +152,21 @@ async def cancel(ctx: Ctx, caller: Writer, run_id: UUID, body: CancelBody | None
                 await work.store.drop_launches([key])
     if isinstance(after, Refusal):
         raise Problem(409, after.code, "Too late", after.message, run_id=str(run_id))
-    shown = after if isinstance(after, Request) else held
-    return {**_shown(shown, ctx.clock()), "as_of": ctx.clock()}
+    at, request = await _decided(ctx, key, 0)
+    return {**_shown(request, at), "as_of": ctx.clock()}
 
 
-async def _decided(ctx: Context[SubmissionStore], key: tuple[str, UUID], wait_seconds: float) -> Request:
+async def _decided(
+    ctx: Context[SubmissionStore], key: tuple[str, UUID], wait_seconds: float
+) -> tuple[datetime, Request]:
+    """When it changed last, and the request, as soon as it is decided or so long has passed."""
     deadline = asyncio.get_running_loop().time() + wait_seconds
     while True:
         async with ctx.reading() as store:
-            request = await store.one(*key)
-        assert request is not None
-        if request.status is not RequestStatus.REQUESTED or asyncio.get_running_loop().time() >= deadline:
-            return request
+            found = await store.one(*key)
+        assert found is not None
+        if found[1].status is not RequestStatus.REQUESTED or asyncio.get_running_loop().time() >= deadline:
+            return found
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -108,9 +108,10 @@ class Launcher:
     async def _launch(self, candidate: Candidate, *, doubted: bool) -> None:
         key: Key = (candidate.tenant, candidate.run_id)
         async with self._ctx.reading() as store:
-            request = await store.one(*key)
-        if request is None:
+            found = await store.one(*key)
+        if found is None:
             return
+        _, request = found
         try:
             flow_run_id = await self._create(request, candidate.deployment)
         except (DeploymentNotFound, ParametersRejected) as error:

@@ -81,11 +81,11 @@ class SubmissionStore:
             rows = json.dumps([{name: getattr(r, name) for name in _FIELDS} for r in changed], default=_plain)
             await execute(self._conn, _SAVE, rows=rows, now=now)
 
-    async def one(self, tenant: str, run_id: UUID) -> Request | None:
-        """Without a lock, for reading; a row that only was opened does not exist yet."""
+    async def one(self, tenant: str, run_id: UUID) -> tuple[datetime, Request] | None:
+        """(changed at, request), without a lock, for reading; a row that only was opened does not exist yet."""
         query = select(requests).where(requests.c.tenant == tenant, requests.c.run_id == run_id, requests.c.seq > 0)
         row = (await self._conn.execute(query)).mappings().first()
-        return _request(row) if row is not None else None
+        return (row["changed_at"], _request(row)) if row is not None else None
 
     async def chain(self, tenant: str, first_run_id: UUID) -> list[Request]:
         """A request and all that did its run over, in their order."""

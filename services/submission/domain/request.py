@@ -149,7 +149,10 @@ def cancel(request: Request, *, at: datetime, launching: bool, reason: str | Non
     """
     said = f"cancelled: {reason}" if reason else None
     if request.seq == 0:
-        return request.moved(RequestStatus.CANCELLED, cancel_requested_at=at, message=said)
+        unknown = "nobody has asked for it yet; should a request come it will not run"
+        return request.moved(
+            RequestStatus.CANCELLED, cancel_requested_at=at, message=f"{said or 'cancelled'}; {unknown}"
+        )
     if request.cancel_requested_at is not None:
         return Nothing()
     if request.status.is_end:

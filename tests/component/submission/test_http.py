@@ -230,3 +230,13 @@ async def test_every_service_shows_its_health_its_version_and_its_operations(sub
     assert names == {"runtide.submission.runs-commands", "runtide.submission.requests-decisions"}
     assert "/v1/requests/{run_id}" in (await submission.http.get("/openapi.json")).json()["paths"]
     problem(await submission.http.get("/nowhere"), 404, "NOT_FOUND")
+
+
+async def test_a_request_says_when_it_changed_and_not_when_it_was_read(submission: Submission) -> None:
+    command_id = str(uuid.uuid4())
+    posted = (await post(submission, 0, command_id=command_id)).json()
+    told = await submission.until(posted["run_id"], "requested")
+    for _ in range(2):
+        read = (await submission.http.get(f"/v1/requests/{posted['run_id']}")).json()
+        assert (read["seq"], read["occurred_at"]) == (told["seq"], told["occurred_at"])
+    assert read["as_of"] > read["occurred_at"]

@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from "react";
-import { Api, type Config, Problem, readConfig } from "./live/http";
+import { Api, type Config, isAlive, Problem, readConfig } from "./live/http";
 import { CentrifugeRealtime } from "./live/realtime";
 import { Session } from "./live/session";
 import { HttpSnapshots } from "./live/snapshots";
@@ -67,18 +67,23 @@ function SignedIn({ config, tenant, token, onSignOut }: SignedInProps) {
       clockAheadMs: config.clockAheadMs,
       realtime: (events) => new CentrifugeRealtime(api, config.notifier, events),
       snapshots: new HttpSnapshots(api, config),
+      alive: (service) => isAlive(config[service]),
+      looked: () => document.visibilityState === "visible",
       onUnauthorized: () => onSignOut(true),
     });
   }, [config, tenant, token, onSignOut]);
   useEffect(() => {
     const noteOnline = () => session.setOnline(navigator.onLine);
+    const look = () => document.visibilityState === "visible" && session.look();
     noteOnline();
     session.start();
     window.addEventListener("online", noteOnline);
     window.addEventListener("offline", noteOnline);
+    document.addEventListener("visibilitychange", look);
     return () => {
       window.removeEventListener("online", noteOnline);
       window.removeEventListener("offline", noteOnline);
+      document.removeEventListener("visibilitychange", look);
       session.stop();
     };
   }, [session]);

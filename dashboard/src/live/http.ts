@@ -63,6 +63,18 @@ export function clockAhead(date: string | null, askedAt: number, answeredAt: num
   return Math.abs(ahead) > SURE_MS + (answeredAt - askedAt) ? Math.round(ahead) : 0;
 }
 
+const ALIVE_MS = 5_000;
+
+/** Whether a service answers and calls itself alive; an address that knows no `/livez` proves no absence. */
+export async function isAlive(base: string): Promise<boolean> {
+  try {
+    const init: RequestInit = { cache: "no-store", signal: AbortSignal.timeout(ALIVE_MS) };
+    return (await fetch(address(base, "/livez"), init)).status < 500;
+  } catch {
+    return false;
+  }
+}
+
 export class Api {
   readonly #token: string;
 

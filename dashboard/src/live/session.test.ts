@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Problem } from "./http";
+import type { Service } from "./presence";
 import type { RealtimeEvents } from "./realtime";
 import { Session } from "./session";
 import type { Fetched, Snapshots, Source } from "./snapshots";
@@ -43,10 +44,12 @@ let events: RealtimeEvents;
 let channels: ReadonlySet<string>;
 let snapshots: FakeSnapshots;
 let session: Session;
+let down: ReadonlySet<Service>;
 
 beforeEach(() => {
   vi.useFakeTimers();
   snapshots = new FakeSnapshots();
+  down = new Set();
   session = new Session({
     tenant: "acme",
     clockAheadMs: 0,
@@ -55,6 +58,8 @@ beforeEach(() => {
       return { start: () => undefined, stop: () => undefined, setChannels: (asked) => (channels = asked) };
     },
     snapshots,
+    alive: async (service) => !down.has(service),
+    looked: () => true,
     onUnauthorized: () => undefined,
   });
   session.start();
@@ -123,6 +128,18 @@ it("says since when the page is old, and stops its clock there", async () => {
   await vi.advanceTimersByTimeAsync(20_000);
   expect(session.view().connection).toEqual({ state: "reconnecting", asOf: lostAt });
   expect(session.view().now).toBe(lostAt);
+});
+
+it("is not live while a service is away, names it, and is live again when that is back", async () => {
+  await connect();
+  const lastWhole = Date.now() - 600;
+  down = new Set<Service>(["notifier"]);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(session.view().connection).toEqual({ state: "behind", missing: ["notifier"], asOf: lastWhole });
+  expect(session.view().now).toBe(lastWhole);
+  down = new Set();
+  await vi.advanceTimersByTimeAsync(4_000);
+  expect(session.view().connection.state).toBe("live");
 });
 
 it("is offline when the browser has no network or the server refuses", async () => {

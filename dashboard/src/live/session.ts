@@ -7,6 +7,7 @@
 
 import { Delays } from "./delays";
 import { Frames } from "./frames";
+import { Presence, type Service } from "./presence";
 import type { Realtime, RealtimeEvents, RealtimeFactory } from "./realtime";
 import type { Snapshots, Source } from "./snapshots";
 import { SOURCES, Sources, type SourceStates } from "./sources";
@@ -15,6 +16,7 @@ import { apply, forgetOldest, type Live, NOTHING } from "./store";
 export type Connection =
   | { readonly state: "connecting" }
   | { readonly state: "live"; readonly delaySeconds: number | null }
+  | { readonly state: "behind"; readonly missing: readonly Service[]; readonly asOf: number | null }
   | { readonly state: "reconnecting" | "offline"; readonly asOf: number | null };
 
 export interface View {
@@ -30,6 +32,8 @@ export interface SessionParts {
   clockAheadMs: number;
   realtime: RealtimeFactory;
   snapshots: Snapshots;
+  alive: (service: Service) => Promise<boolean>;
+  looked: () => boolean;
   onUnauthorized: () => void;
 }
 
@@ -42,6 +46,7 @@ export class Session {
   readonly #realtime: Realtime;
   readonly #snapshots: Snapshots;
   readonly #sources: Sources;
+  readonly #presence: Presence;
   readonly #frames = new Frames(() => this.#paint());
   readonly #delays: Delays;
   readonly #listeners = new Set<() => void>();
@@ -60,7 +65,7 @@ export class Session {
   #ticking: ReturnType<typeof setInterval> | undefined;
   #view: View;
 
-  constructor({ tenant, clockAheadMs, realtime, snapshots, onUnauthorized }: SessionParts) {
+  constructor({ tenant, clockAheadMs, realtime, snapshots, alive, looked, onUnauthorized }: SessionParts) {
     this.#delays = new Delays(clockAheadMs);
     this.#lists = new Map<string, readonly Source[]>([
       [`tenant:${tenant}:feed`, ["runs", "requests"]],
@@ -72,6 +77,7 @@ export class Session {
       onItems: (items) => this.#take(items),
       onChange: () => this.#note(),
     });
+    this.#presence = new Presence({ alive, looked, onChange: () => this.#note() });
     this.#realtime = realtime(this.#events(onUnauthorized));
     this.#view = this.#compose();
   }
@@ -80,6 +86,7 @@ export class Session {
     this.#sources.start();
     this.#realtime.setChannels(new Set(this.#lists.keys()));
     this.#realtime.start();
+    this.#presence.start();
     this.#patience = setTimeout(() => {
       this.#patient = false;
       for (const source of SOURCES) if (!this.#sources.states[source].loaded) void this.#sources.fetch(source);
@@ -90,6 +97,7 @@ export class Session {
   stop(): void {
     this.#realtime.stop();
     this.#sources.stop();
+    this.#presence.stop();
     this.#frames.stop();
     clearTimeout(this.#patience);
     clearTimeout(this.#gathering);
@@ -121,6 +129,9 @@ export class Session {
     this.#subscribed.clear();
     this.#realtime.start();
   };
+
+  /** Somebody looks again: what was not asked meanwhile is asked now. */
+  readonly look = (): void => this.#presence.start();
 
   setOnline(online: boolean): void {
     this.#online = online;
@@ -181,7 +192,8 @@ export class Session {
   #note(): void {
     const live = this.#isLive();
     if (this.#wasLive && !live) {
-      this.#freshAt = this.#delays.now(Date.now());
+      const { missing, wholeAt } = this.#presence;
+      this.#freshAt = this.#delays.now(missing.length > 0 ? (wholeAt ?? Date.now()) : Date.now());
       this.#delays.forget();
     }
     this.#wasLive = live;
@@ -189,6 +201,10 @@ export class Session {
   }
 
   #isLive(): boolean {
+    return this.#isConnected() && this.#presence.missing.length === 0;
+  }
+
+  #isConnected(): boolean {
     if (!this.#online || this.#transport !== "connected" || !this.#sources.settled) return false;
     return [...this.#lists.keys()].every((channel) => this.#subscribed.has(channel));
   }
@@ -197,6 +213,8 @@ export class Session {
     if (this.#isLive()) return { state: "live", delaySeconds: this.#delays.medianSeconds() };
     const asOf = this.#freshAt ?? this.#oldestAnswer();
     if (!this.#online || this.#transport === "refused") return { state: "offline", asOf };
+    const { missing } = this.#presence;
+    if (missing.length > 0 && this.#transport === "connected") return { state: "behind", missing, asOf };
     if (this.#patient && this.#freshAt === null) return { state: "connecting" };
     return { state: "reconnecting", asOf };
   }

@@ -34,6 +34,11 @@ function wordsOf(connection: Connection): Words {
       const title = "Every change is pushed to this page; the number is the median delay of the last nine";
       return { word: "Live", rest: seconds === null ? "" : `· ${delay(seconds)}`, title };
     }
+    case "behind": {
+      const are = connection.missing.length === 1 ? "is" : "are";
+      const rest = `: ${connection.missing.join(", ")} ${are} away${asOf(connection.asOf)}`;
+      return { word: "Not live", rest, title: "Nothing is lost: it is shown when they are back" };
+    }
     case "reconnecting":
       return { word: "Reconnecting", rest: asOf(connection.asOf), title: "Nothing is lost: it is fetched when back" };
     case "offline":

@@ -23,7 +23,7 @@ export function Logo() {
 }
 
 export function Frame({ tenant, connection, onReconnect, onSignOut, children }: FrameProps) {
-  const behind = connection.state === "reconnecting" || connection.state === "offline";
+  const behind = "asOf" in connection;
   return (
     <div className={behind ? "frame behind" : "frame"}>
       <a className="skip" href="#content">

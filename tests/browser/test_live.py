@@ -142,6 +142,19 @@ async def test_after_the_realtime_node_was_away_the_rows_equal_the_database(
     await eventually(equal, what="the rows to equal the database")
 
 
+async def test_a_service_that_is_away_is_named_and_the_page_does_not_call_itself_live(
+    stack: Any, dashboard: Dashboard
+) -> None:
+    page = await dashboard.open()
+    await stack.stop("notifier")
+    try:
+        away = re.compile(r"Not live: notifier is away, data as of \d\d:\d\d:\d\d")
+        await expect(chip(page)).to_have_text(away, timeout=2 * SOON_MS)
+    finally:
+        await stack.start("notifier")
+    await expect(chip(page)).to_have_text(LIVE, timeout=2 * SOON_MS)
+
+
 async def test_one_part_that_is_away_costs_its_panel_and_not_the_page(
     platform: Platform, dashboard: Dashboard, name: str
 ) -> None:

@@ -132,7 +132,7 @@ class ClientSettings:
 def load(environment: Mapping[str, str] | None = None, directory: Path | None = None) -> ClientSettings:
     """The settings of this process.
 
-    Raises: ConfigurationError where no tenant can be found, or a value is impossible.
+    Raises: ConfigurationError where no tenant can be found, the token is of another one, or a value is impossible.
     """
     env = dict(os.environ if environment is None else environment)
     stack_file = find_stack_file(env, directory or Path.cwd())
@@ -155,6 +155,7 @@ def load(environment: Mapping[str, str] | None = None, directory: Path | None = 
             "RUNTIDE_TENANT is not set and there is no .runtide/stack.env here or above; "
             "set RUNTIDE_TENANT and RUNTIDE_KAFKA_BOOTSTRAP, or run `make up`"
         )
+    _same_tenant(values["tenant"], claims, sources)
     actor = str(claims.get("sub") or _user())
     return ClientSettings(actor=actor, sources=sources, stack_file=stack_file, ignored=ignored, **values)
 
@@ -203,6 +204,16 @@ def _contradiction(env: Mapping[str, str], from_file: Mapping[str, str]) -> str 
         if said and variable not in _NO_ADDRESS and variable in from_file and from_file[variable] != said:
             return f"{variable} of the environment names another stack"
     return None
+
+
+def _same_tenant(tenant: str, claims: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """Else lists would show the token's tenant, and commands go to the other one."""
+    of_token = claims.get("tenant")
+    if isinstance(of_token, str) and of_token != tenant:
+        raise ConfigurationError(
+            f"RUNTIDE_TENANT is {tenant!r} ({sources['tenant']}), but RUNTIDE_TOKEN ({sources['token']}) is of tenant "
+            f"{of_token!r}; set RUNTIDE_TOKEN to a token of {tenant!r}, or RUNTIDE_TENANT to {of_token!r}"
+        )
 
 
 def claims_of(token: str | None) -> dict[str, Any]:

@@ -43,9 +43,26 @@ def test_the_stack_file_of_a_parent_directory_fills_what_is_absent(below: Path) 
 
 
 def test_what_the_environment_says_wins(below: Path) -> None:
-    found = settings.load({"RUNTIDE_TENANT": "other"}, below)
+    found = settings.load({"RUNTIDE_TENANT": "other", "RUNTIDE_TOKEN": token(tenant="other")}, below)
     assert (found.tenant, found.kafka_bootstrap) == ("other", "127.0.0.1:9092")
     assert found.sources["tenant"] == "environment"
+
+
+@pytest.mark.parametrize(
+    "said", [{"RUNTIDE_TENANT": "globex"}, {"RUNTIDE_TOKEN": token(tenant="globex")}], ids=["tenant", "token"]
+)
+def test_a_tenant_and_the_token_of_another_are_refused_before_anything_is_asked(
+    below: Path, said: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigurationError, match="of tenant") as refused:
+        settings.load(said, below)
+    for word in ("'acme'", "'globex'", "stack.env", "environment", "set RUNTIDE_TOKEN to", "or RUNTIDE_TENANT to"):
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("opaque", ["no-jwt", "a.b.c", token(sub="ana"), token(tenant=7)])
+def test_a_token_that_names_no_tenant_is_left_to_the_server(tmp_path: Path, opaque: str) -> None:
+    assert settings.load({"RUNTIDE_TENANT": "acme", "RUNTIDE_TOKEN": opaque}, tmp_path).token == opaque
 
 
 def test_a_stack_file_of_another_stack_is_left_out(below: Path) -> None:

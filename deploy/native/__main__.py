@@ -103,6 +103,7 @@ async def _probe(probe: Probe) -> bool:
 
 
 def logs(state: State, options: argparse.Namespace) -> int:
+    supervisor.select((), options.parts)
     return log_files.follow(state, options.parts or [part.name for part in PARTS], options.lines, options.follow)
 
 

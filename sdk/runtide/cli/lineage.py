@@ -11,7 +11,7 @@ import typer
 
 from runtide.cli.output import Output, moment
 from runtide.cli.restatements import show_repair
-from runtide.cli.session import INSTANT, Exit, Json, rows_of, suggestion, with_client
+from runtide.cli.session import INSTANT, Exit, Json, rows_of, unknown, with_client
 from runtide.cli.tree import Tree
 from runtide.client import Runtide
 from runtide.errors import NotFound
@@ -113,8 +113,7 @@ async def known(client: Runtide, instance: str, asked: Awaitable[dict[str, Any]]
     try:
         return await asked
     except NotFound as error:
-        near = await suggestion(client, instance) if error.code == "NOT_FOUND" else ""
-        raise NotFound(f"{error}{near}", status=404, code=error.code) from None
+        raise await unknown(client, instance, error) from None
 
 
 def _show_plan(out: Output, body: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from runtide.cli.output import Output, moment
-from runtide.cli.session import Exit, Json, rows_of, suggestion, with_client
+from runtide.cli.session import Exit, Json, known_names, rows_of, unknown, with_client
 from runtide.client import Runtide
 from runtide.errors import NotFound
 
@@ -58,7 +58,9 @@ def _switch(instance: str, flow: str | None, how: str, out: Output) -> None:
         try:
             body = await (client.pause_schedule if how == "pause" else client.resume_schedule)(instance, flow)
         except NotFound as error:
-            raise NotFound(f"{error}{await suggestion(client, instance)}", status=404, code=error.code) from None
+            if error.code == "NOT_FOUND" and instance in await known_names(client):
+                raise NotFound(f"{instance} has no schedule", status=404, code=error.code) from None
+            raise await unknown(client, instance, error) from None
         if out.as_json:
             out.json(body)
             return None

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
+from runtide_schemas.vocabulary import instance_id_of
 
 from runtide import errors
 from runtide.cli.output import Output, cell
@@ -106,6 +107,14 @@ async def known_names(client: Runtide) -> list[str]:
         return [cell(row.get("name")) for row in rows_of(await client.instances(), "instances")]
     except (errors.ApiError, errors.Unavailable):
         return []
+
+
+async def unknown(client: Runtide, instance: str, error: errors.NotFound) -> errors.NotFound:
+    """The same error with the name that was typed, which we asked for by its id, and near names."""
+    if error.code != "NOT_FOUND":
+        return error
+    said = str(error).replace(str(instance_id_of(client.tenant, instance)), instance)
+    return errors.NotFound(f"{said}{await suggestion(client, instance)}", status=404, code=error.code)
 
 
 async def suggestion(client: Runtide, instance: str) -> str:

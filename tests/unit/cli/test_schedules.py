@@ -46,6 +46,24 @@ def test_a_schedule_is_paused_and_resumed_by_the_name_of_its_instance(cli: Cli) 
     assert cli("schedules", "pause", "nothing").exit_code == 1
 
 
+def test_an_instance_without_a_schedule_is_told_from_one_that_does_not_exist(cli: Cli) -> None:
+    answers(cli, **{"GET lineage.test /v1/instances": {"instances": [{"name": "prices"}], "cursor": None}})
+    said = cli("schedules", "pause", "prices").stderr
+    assert "prices has no schedule" in said
+    assert "did you mean" not in said
+    assert "did you mean 'prices'?" in cli("schedules", "pause", "price").stderr
+
+
+def test_what_does_not_exist_is_named_as_it_was_typed(cli: Cli) -> None:
+    meant = str(instance_id_of(SETTINGS.tenant, "nosuch"))
+    for command, path in (("why", "/v1/why/"), ("lineage", "/v1/lineage/")):
+        problem = {"code": "NOT_FOUND", "detail": f"instance {meant} does not exist"}
+        cli.routes[f"GET lineage.test {path}{meant}"] = httpx.Response(404, json=problem)
+        said = cli(command, "nosuch").stderr
+        assert "instance nosuch does not exist" in said
+        assert meant not in said
+
+
 def test_a_run_shows_the_chain_of_attempts_that_it_is_one_of(cli: Cli) -> None:
     chain = [
         {"number": 0, "run_id": FIRST, "retries": None, "retried_by": SECOND, "status": "launched"},

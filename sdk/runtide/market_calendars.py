@@ -16,7 +16,10 @@ from runtide.errors import ConfigurationError, InvalidCommand
 from runtide.names import did_you_mean
 
 CODE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-MISSING = "computing sessions needs the extra `calendars`: pip install 'runtide[calendars]'"
+MISSING = (
+    "computing sessions needs the extra `calendars`: pip install 'runtide[calendars]', "
+    "or in the repository of Runtide: make env-dev"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import uvicorn
 
+from shared.running import Server
+
 Answer = Callable[[str], Awaitable[bytes]]
 
 
@@ -62,7 +64,7 @@ async def serving(answer: Answer) -> AsyncIterator[Asking]:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    server = _Server(uvicorn.Config(application, port=0, log_config=None, access_log=False, lifespan="off"))
+    server = Server(uvicorn.Config(application, port=0, log_config=None, access_log=False, lifespan="off"))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -71,11 +73,3 @@ async def serving(answer: Answer) -> AsyncIterator[Asking]:
     finally:
         server.should_exit = True
         await running
-
-
-class _Server(uvicorn.Server):
-    """Without signal handlers of its own, as in a service."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield

@@ -77,7 +77,7 @@ class Running(Generic[S]):
             self._spawn("due", due.run())
         for worker in service.workers:
             self._spawn(worker.name, self._keep(worker))
-        self._server = _Server(
+        self._server = Server(
             uvicorn.Config(
                 application(context),
                 host=self.settings.http_host,
@@ -195,7 +195,7 @@ class Running(Generic[S]):
                     await asyncio.sleep(0.05)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Uvicorn without its own signal handlers: the process has one owner."""
 
     @contextlib.contextmanager

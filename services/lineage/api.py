@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from runtide_schemas import instances as wire
 from runtide_schemas.message import reason_of
@@ -26,7 +26,7 @@ from services.lineage.planning import Stored, shown
 from services.lineage.reading import Reading
 from services.lineage.snapshots import snapshot_draft
 from shared.auth import Caller
-from shared.http import Ctx, Problem, context_of, not_found, requires
+from shared.http import Ctx, Problem, not_found, requires
 
 router = APIRouter(prefix="/v1", tags=["lineage"])
 Reader = Annotated[Caller, Depends(requires("instances:read"))]
@@ -156,7 +156,7 @@ async def post_delay(ctx: Ctx, caller: Writer, instance: InstanceName, body: Del
 
 @router.get("/instances")
 async def list_instances(
-    request: Request,
+    ctx: Ctx,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     cursor: str | None = None,
@@ -164,7 +164,7 @@ async def list_instances(
     status: str | None = None,
 ) -> Response:
     """By name; the cursor is the last name seen."""
-    world, now = await _world(request, caller)
+    world, now = await _world(ctx, caller)
     chosen = [
         instance
         for instance in sorted(world.instances.values(), key=lambda one: one.name)
@@ -181,23 +181,23 @@ async def list_instances(
 
 
 @router.get("/instances/{instance}")
-async def get_instance(request: Request, caller: Reader, instance: str) -> Response:
+async def get_instance(ctx: Ctx, caller: Reader, instance: str) -> Response:
     """By name or id: the last snapshot."""
-    world, now = await _world(request, caller)
+    world, now = await _world(ctx, caller)
     payload = snapshot_draft(_known(world, caller, instance), world).payload
     return Response(payload[:-1] + b',"as_of":' + _encode(now) + b"}", media_type="application/json")
 
 
 @router.get("/lineage/{instance}")
 async def get_lineage(
-    request: Request,
+    ctx: Ctx,
     caller: Reader,
     instance: str,
     direction: Literal["both", "upstream", "downstream"] = "both",
     max_depth: Annotated[int, Query(ge=0, le=1000)] = 1,
 ) -> Response:
     """The graph around an instance, laid out: `layer` counts from the left, `order` from the top of a layer."""
-    world, now = await _world(request, caller)
+    world, now = await _world(ctx, caller)
     center = _known(world, caller, instance)
     nodes, edges = view.around(world, center.instance_id, direction=direction, max_depth=max_depth)
     body = {
@@ -262,15 +262,10 @@ async def get_plan(ctx: Ctx, caller: Reader, plan_id: UUID) -> dict[str, Any]:
 
 @router.get("/why/{instance}")
 async def get_why(
-    request: Request,
-    ctx: Ctx,
-    caller: Reader,
-    instance: str,
-    at: AwareDatetime | None = None,
-    flow_kind: str | None = None,
+    ctx: Ctx, caller: Reader, instance: str, at: AwareDatetime | None = None, flow_kind: str | None = None
 ) -> dict[str, Any]:
     """The chain of events from the root cause to what the instance shows, now or at a past instant."""
-    world, now = await _world(request, caller)
+    world, now = await _world(ctx, caller)
     known = _known(world, caller, instance)
     kind = _flow_of(known, flow_kind)
     async with ctx.engine.connect() as conn:
@@ -317,9 +312,9 @@ def _flow_of(instance: Instance, text: str | None) -> FlowKind | None:
     return flow.kind
 
 
-async def _world(request: Request, caller: Caller) -> tuple[World, datetime]:
-    context, present = context_of(request), request.app.state.present
-    return await present.world(context, caller.tenant), context.clock()
+async def _world(ctx: Ctx, caller: Caller) -> tuple[World, datetime]:
+    async with ctx.reading() as store:
+        return await store.present(caller.tenant), ctx.clock()
 
 
 def _said(body: dict[str, Any]) -> Response:

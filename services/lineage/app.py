@@ -18,7 +18,6 @@ from services.lineage import (
 )
 from services.lineage.conclusion import ASK_AGAIN, DATE, DECIDE, EXPIRE
 from services.lineage.mirror import Mirror
-from services.lineage.present import Present
 from services.lineage.reannounce import reannounce
 from services.lineage.schedules import SCHEDULE
 from services.lineage.settings import LineageSettings
@@ -30,11 +29,10 @@ from shared.service import Service, Worker
 
 def build(settings: LineageSettings) -> Service[LineageStore]:
     """Facts before questions: a request is decided when all that Kafka held of instances and runs has been read."""
-    mirror = Mirror()
     return Service(
         name="lineage",
         settings=settings,
-        store=partial(LineageStore, mirror=mirror),
+        store=partial(LineageStore, mirror=Mirror()),
         metadata=tables.metadata,
         consumers=[
             Consumes(INSTANCES_COMMANDS, handlers.on_instances_commands, refuser=handlers.refuse_unproven),
@@ -57,5 +55,4 @@ def build(settings: LineageSettings) -> Service[LineageStore]:
         workers=[Worker("retention", retention.run)],
         reannounce=reannounce,
         routers=[api.router, calendar_api.router, restatement_api.router, schedule_api.router, ops_api.router],
-        mounts=[Present(mirror).mount],
     )
